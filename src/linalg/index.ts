@@ -1,1 +1,10 @@
+export * from './cholesky.ts';
+export { eigh } from './eigh.ts';
+export { multiply } from './gemm.ts';
+export { lu, solve } from './lu.ts';
+export { type Matrix, matrix, type Real, transpose } from './matrix.ts';
+export { qr } from './qr.ts';
 export * from './random.ts';
+export { type Svd, svd } from './svd.ts';
+export * from './top-k.ts';
+export * from './truncated-svd.ts';
