@@ -20,5 +20,9 @@ function numberName(value: number): string {
 }
 
 function isWrapped(value: unknown): value is { $number: string } {
-  return typeof value === 'object' && value !== null && typeof (value as { $number?: unknown }).$number === 'string';
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { $number?: unknown }).$number === 'string'
+  );
 }

@@ -1,6 +1,6 @@
+import { randomUUID } from 'node:crypto';
 import { link, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { randomUUID } from 'node:crypto';
 import { RankineError } from '../errors.ts';
 import { processStart } from './process-start.ts';
 

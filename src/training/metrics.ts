@@ -83,7 +83,12 @@ function encodeRecord({ step, name, value, time }: MetricRecord): string {
 function decodeRecord(line: string, path: string, number: number): MetricRecord {
   const record = parse(line);
   const value = typeof record?.value === 'string' ? Number(record.value) : record?.value;
-  if (!record || !Number.isInteger(record.step) || typeof record.name !== 'string' || typeof value !== 'number')
+  if (
+    !record ||
+    !Number.isInteger(record.step) ||
+    typeof record.name !== 'string' ||
+    typeof value !== 'number'
+  )
     throw new RankineError(
       'training/broken-metrics',
       `Line ${number} of ${path} is no metric record: ${line.slice(0, 80)}`,

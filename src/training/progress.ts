@@ -42,7 +42,10 @@ interface Interval {
 export function progressMeter(options: ProgressOptions): ProgressMeter {
   const { total, from = 0, window = 20, clock = () => performance.now() / 1000 } = options;
   if (!(total >= 1) || !(window >= 1))
-    throw new RankineError('training/bad-progress', `A meter needs total and window of at least 1, got ${total} and ${window}.`);
+    throw new RankineError(
+      'training/bad-progress',
+      `A meter needs total and window of at least 1, got ${total} and ${window}.`,
+    );
   const started = clock();
   const intervals: Interval[] = [];
   let reports = 0;

@@ -164,14 +164,30 @@ function check(options: ScheduleOptions): void {
       `The warm-up takes ${warmup} updates, but the run has ${total}.`,
       'Shorten schedule.warmup (a value below 1 is a share of the run) or train longer.',
     );
-  if (options.kind !== 'constant' && options.kind !== 'inverse-sqrt') checkEnding(options, inSteps(warmup, total));
+  if (options.kind !== 'constant' && options.kind !== 'inverse-sqrt')
+    checkEnding(options, inSteps(warmup, total));
   if (options.kind === 'warmup-stable-decay')
-    demand('decay', options.decay, options.decay > 0 && isSpan(options.decay), 'above 0: a share below 1 or a whole number of updates');
+    demand(
+      'decay',
+      options.decay,
+      options.decay > 0 && isSpan(options.decay),
+      'above 0: a share below 1 or a whole number of updates',
+    );
   if (options.kind === 'inverse-sqrt' && options.timescale !== undefined)
     demand('timescale', options.timescale, options.timescale > 0, 'above 0');
   if (options.kind === 'jagged-cosine') {
-    demand('restartEvery', options.restartEvery, isCount(options.restartEvery), 'a whole number of at least 1');
-    demand('restartWarmup', options.restartWarmup, isCount(options.restartWarmup), 'a whole number of at least 1');
+    demand(
+      'restartEvery',
+      options.restartEvery,
+      isCount(options.restartEvery),
+      'a whole number of at least 1',
+    );
+    demand(
+      'restartWarmup',
+      options.restartWarmup,
+      isCount(options.restartWarmup),
+      'a whole number of at least 1',
+    );
   }
 }
 
@@ -196,7 +212,10 @@ function checkEnding(options: Ending, warmup: number): void {
 
 function demand(field: string, value: number, holds: boolean, expected: string): void {
   if (!holds)
-    throw new RankineError('training/bad-schedule', `schedule.${field} is ${value}, but must be ${expected}.`);
+    throw new RankineError(
+      'training/bad-schedule',
+      `schedule.${field} is ${value}, but must be ${expected}.`,
+    );
 }
 
 function isCount(value: number): boolean {

@@ -18,14 +18,18 @@ export interface Versions {
 const PACKAGES = ['onnxruntime-node', 'onnxruntime-common', '@huggingface/tokenizers', '@huggingface/jinja'];
 
 export function collectVersions(): Versions {
-  const found = PACKAGES.map((name) => [name, installedVersion(name)] as const);
+  const packages: Record<string, string> = {};
+  for (const name of PACKAGES) {
+    const version = installedVersion(name);
+    if (version) packages[name] = version;
+  }
   return {
     rankine: ownVersion(),
     node: process.versions.node,
     platform: `${process.platform}-${process.arch}`,
     cpu: cpus()[0]?.model ?? 'unknown',
     cores: availableParallelism(),
-    packages: Object.fromEntries(found.filter(([, version]) => version !== undefined)),
+    packages,
   };
 }
 

@@ -1,0 +1,11 @@
+export * from './best.ts';
+export * from './checkpoints.ts';
+export * from './early-stop.ts';
+export * from './interrupt.ts';
+export * from './memory.ts';
+export * from './metrics.ts';
+export * from './progress.ts';
+export * from './run-folder.ts';
+export * from './schedules.ts';
+export { openTensorboard, type TensorboardLog, type TensorboardOptions } from './tensorboard.ts';
+export * from './versions.ts';
