@@ -1,5 +1,9 @@
 import { RankineError } from '../errors.ts';
 import type { Matrix, Real } from './matrix.ts';
+import { A_PACK, B_PACK, C_STRIP, DEPTH, kernels, TILE_ROWS } from './wasm-kernels.ts';
+
+/** Columns packed at a time; DEPTH rows of them fill the second-level cache. */
+const COLUMNS = 1024;
 
 /** A matrix inside an array: element (i, j) at `offset + i * stride + j`, or of its transpose. */
 export interface View {
@@ -9,17 +13,100 @@ export interface View {
   readonly transposed?: boolean;
 }
 
-/** C += alpha A B with A of m x k, B of k x n and C of m x n (not transposed). */
+/**
+ * C += alpha A B with A of m x k, B of k x n and C of m x n (not transposed). Blocks of A and B are packed into the
+ * memory of the SIMD kernels (Goto and van de Geijn 2008), so the operands may lie anywhere. Arithmetic in the
+ * element type of C, sums in a fixed order.
+ */
 export function gemm(m: number, n: number, k: number, alpha: number, a: View, b: View, c: View): void {
-  const [ai, ak] = a.transposed ? [1, a.stride] : [a.stride, 1];
-  const [bk, bj] = b.transposed ? [1, b.stride] : [b.stride, 1];
-  for (let i = 0; i < m; i++)
-    for (let l = 0; l < k; l++) {
-      const x = alpha * a.data[a.offset + i * ai + l * ak];
-      const row = c.offset + i * c.stride;
-      const from = b.offset + l * bk;
-      for (let j = 0; j < n; j++) c.data[row + j] += x * b.data[from + j * bj];
+  const { memory, strip32, strip64 } = kernels();
+  const single = c.data instanceof Float32Array;
+  const width = single ? 8 : 4;
+  const packed = single ? new Float32Array(memory.buffer) : new Float64Array(memory.buffer);
+  const bytes = packed.BYTES_PER_ELEMENT;
+  const strip = single ? strip32 : strip64;
+  for (let j0 = 0; j0 < n; j0 += COLUMNS) {
+    const cols = Math.min(COLUMNS, n - j0);
+    const panels = Math.ceil(cols / width);
+    for (let l0 = 0; l0 < k; l0 += DEPTH) {
+      const depth = Math.min(DEPTH, k - l0);
+      packB(packed, B_PACK / bytes, b, l0, depth, j0, cols, width);
+      for (let i0 = 0; i0 < m; i0 += TILE_ROWS) {
+        const rows = Math.min(TILE_ROWS, m - i0);
+        packA(packed, A_PACK / bytes, a, i0, rows, l0, depth);
+        strip(A_PACK, B_PACK, C_STRIP, (depth + 1) >> 1, panels, panels * width * bytes);
+        addStrip(
+          packed,
+          C_STRIP / bytes,
+          panels * width,
+          rows,
+          cols,
+          alpha,
+          c,
+          c.offset + i0 * c.stride + j0,
+        );
+      }
     }
+  }
+}
+
+/** Panels of `width` columns, row after row; missing columns and an odd row are filled up with zeros. */
+function packB(
+  packed: Real,
+  to: number,
+  b: View,
+  l0: number,
+  depth: number,
+  j0: number,
+  cols: number,
+  width: number,
+): void {
+  const [down, right] = b.transposed ? [1, b.stride] : [b.stride, 1];
+  const { data } = b;
+  let at = to;
+  for (let j = 0; j < cols; j += width) {
+    const filled = Math.min(width, cols - j);
+    let from = b.offset + l0 * down + (j0 + j) * right;
+    for (let l = 0; l < depth; l++, at += width, from += down) {
+      for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = data[f];
+      for (let x = filled; x < width; x++) packed[at + x] = 0;
+    }
+    if (depth & 1) {
+      packed.fill(0, at, at + width);
+      at += width;
+    }
+  }
+}
+
+/** Four rows, column after column. */
+function packA(packed: Real, to: number, a: View, i0: number, rows: number, l0: number, depth: number): void {
+  const [down, right] = a.transposed ? [1, a.stride] : [a.stride, 1];
+  const { data } = a;
+  for (let i = 0; i < TILE_ROWS; i++) {
+    let from = a.offset + (i0 + i) * down + l0 * right;
+    let at = to + i;
+    if (i < rows) for (let l = 0; l < depth; l++, at += TILE_ROWS, from += right) packed[at] = data[from];
+    else for (let l = 0; l < depth; l++, at += TILE_ROWS) packed[at] = 0;
+    if (depth & 1) packed[at] = 0;
+  }
+}
+
+function addStrip(
+  packed: Real,
+  from: number,
+  packedStride: number,
+  rows: number,
+  cols: number,
+  alpha: number,
+  c: View,
+  to: number,
+): void {
+  const { data } = c;
+  for (let i = 0; i < rows; i++) {
+    const source = from + i * packedStride;
+    const target = to + i * c.stride;
+    for (let j = 0; j < cols; j++) data[target + j] += alpha * packed[source + j];
+  }
 }
 
 /**
