@@ -1,4 +1,4 @@
-import { type BidiagonalSvd, bidiagonalQr, identity, norm2, rotateRows } from './bidiagonal-qr.ts';
+import { type BidiagonalSvd, bidiagonalQr, norm2, rotateRows } from './bidiagonal-qr.ts';
 import { gemm } from './gemm.ts';
 import { type SecularRoots, secularRoots } from './secular.ts';
 
@@ -179,7 +179,7 @@ function assemble(
     order,
   );
   const out = { d: new Float64Array(n), ut: new Float64Array(n * n), vt: new Float64Array(m * m) };
-  out.d.set(roots.s);
+  for (let i = 0; i < k; i++) out.d[i] = roots.s[i] < SMALLEST ? 0 : roots.s[i];
   const rows = order.map((i) => kept[i].row);
   // The old left vector of the first entry is e_nl, in neither half: its coefficients are column nl of the result.
   const firstAt = order.indexOf(0);

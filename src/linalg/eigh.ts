@@ -1,5 +1,13 @@
 import { RankineError } from '../errors.ts';
-import { castLike, type Matrix, type Real, scaleToOne, toFloat64, transposed } from './matrix.ts';
+import {
+  castLike,
+  type Matrix,
+  makeLargestPositive,
+  type Real,
+  scaleToOne,
+  toFloat64,
+  transposed,
+} from './matrix.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
 import { tridiagonalize } from './tridiagonalize.ts';
 
@@ -31,13 +39,4 @@ export function eigh<T extends Real>(a: Matrix<T>): { values: T; vectors: Matrix
     ),
     vectors: { rows: n, cols: n, data: castLike(transposed(vt, n, n), a.data) },
   };
-}
-
-/** Flips the vector in place where its element of largest magnitude (the first of equals) is negative; tells whether. */
-export function makeLargestPositive(v: Float64Array): boolean {
-  let best = 0;
-  for (let i = 1; i < v.length; i++) if (Math.abs(v[i]) > Math.abs(v[best])) best = i;
-  if (!(v[best] < 0)) return false;
-  for (let i = 0; i < v.length; i++) v[i] = -v[i];
-  return true;
 }

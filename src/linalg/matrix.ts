@@ -76,3 +76,12 @@ export function scaleToOne(values: Float64Array): number {
   for (let i = 0; i < values.length; i++) values[i] *= scale;
   return scale;
 }
+
+/** Flips the vector in place where its element of largest magnitude (the first of equals) is negative; tells whether. */
+export function makeLargestPositive(v: Float64Array): boolean {
+  let best = 0;
+  for (let i = 1; i < v.length; i++) if (Math.abs(v[i]) > Math.abs(v[best])) best = i;
+  if (!(v[best] < 0)) return false;
+  for (let i = 0; i < v.length; i++) v[i] = -v[i];
+  return true;
+}

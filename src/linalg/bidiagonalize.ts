@@ -1,0 +1,155 @@
+import { gemm } from './gemm.ts';
+import { compact, householder, type Reflectors } from './reflectors.ts';
+import { addRows, dots } from './vectors.ts';
+import { WORKSPACE, workspace } from './wasm-kernels.ts';
+
+const BLOCK = 32;
+
+export interface Bidiagonal {
+  readonly d: Float64Array;
+  /** n elements: e[i] is at row i, column i + 1; the last is 0. */
+  readonly e: Float64Array;
+  /** A = Q B P^T, with Q and P as products of reflectors. */
+  readonly q: Reflectors[];
+  readonly p: Reflectors[];
+}
+
+/** Where things lie in the workspace, as indices of doubles; V, Y, X, U hold a vector of length n a row. */
+interface Layout {
+  readonly f: Float64Array;
+  readonly n: number;
+  readonly a: number;
+  readonly v: number;
+  readonly y: number;
+  readonly x: number;
+  readonly u: number;
+  readonly weights: number;
+  readonly column: number;
+}
+
+/**
+ * Reduces a square matrix to upper bidiagonal form by blocked Householder reflections (Dongarra, Sorensen and
+ * Hammarling 1989; LAPACK's dgebrd and dlabrd): inside a block the matrix stays as it is, A - V Y^T - X U^T being
+ * the current one, and is updated by a matrix product at its end.
+ * @param source n x n, kept
+ */
+export function bidiagonalize(source: Float64Array, n: number): Bidiagonal {
+  const w = layout(n);
+  w.f.set(source, w.a);
+  const result: Bidiagonal = { d: new Float64Array(n), e: new Float64Array(n), q: [], p: [] };
+  for (let start = 0; start < n; start += BLOCK) {
+    const count = Math.min(BLOCK, n - start);
+    w.f.fill(0, w.v, w.weights);
+    const tauQ = new Float64Array(count);
+    const tauP = new Float64Array(count);
+    for (let i = 0; i < count; i++) {
+      [tauQ[i], result.d[start + i]] = reduceColumn(w, start, i);
+      if (start + i + 1 < n) [tauP[i], result.e[start + i]] = reduceRow(w, start, i, tauQ[i]);
+    }
+    result.q.push(collect(w, w.v, start, tauQ));
+    if (start + 1 < n) result.p.push(collect(w, w.u, start + 1, tauP.subarray(0, n - 1 - start)));
+    updateTrailing(w, start + count, count);
+  }
+  return result;
+}
+
+function layout(n: number): Layout {
+  const panel = BLOCK * n;
+  const a = WORKSPACE / 8;
+  const v = a + n * n;
+  const weights = v + 4 * panel;
+  const column = weights + BLOCK;
+  const f = workspace(column + n - a);
+  return { f, n, a, v, y: v + panel, x: v + 2 * panel, u: v + 3 * panel, weights, column };
+}
+
+/** weights[r] := element `at` of row r of a panel, changed in sign; then target -= sum of the rows of `panel` so weighted. */
+function subtractRows(
+  { f, n, weights }: Layout,
+  target: number,
+  from: number,
+  rows: number,
+  panel: number,
+  coefficients: number,
+  at: number,
+): void {
+  for (let r = 0; r < rows; r++) f[weights + r] = -f[coefficients + r * n + at];
+  addRows(target, panel + from, n, rows, n - from, weights);
+}
+
+/** target -= second^T (first t) for the vector t at `t`: two thin products, from element `from` (`targetFrom`) on. */
+function subtractProduct(
+  { f, n, weights }: Layout,
+  target: number,
+  targetFrom: number,
+  first: number,
+  second: number,
+  rows: number,
+  t: number,
+  from: number,
+): void {
+  dots(weights, first + from, n, rows, n - from, t);
+  for (let r = 0; r < rows; r++) f[weights + r] = -f[weights + r];
+  addRows(target, second + targetFrom, n, rows, n - targetFrom, weights);
+}
+
+/** Makes v_i from column `start + i`, brought up to date; returns [tau, d]. */
+function reduceColumn(w: Layout, start: number, i: number): [number, number] {
+  const { f, n, a, v, y, x, u } = w;
+  const c = start + i;
+  const vi = v + i * n + c;
+  for (let row = c; row < n; row++) f[vi + row - c] = f[a + row * n + c];
+  subtractRows(w, vi, c, i, v, y, c);
+  subtractRows(w, vi, c, i, x, u, c);
+  return householder(f, vi, n - c);
+}
+
+/** Makes y_i, then u_i from row `start + i`, then x_i; returns [tau, e]. */
+function reduceRow(w: Layout, start: number, i: number, tauQ: number): [number, number] {
+  const { f, n, a, v, y, x, u, column } = w;
+  const c = start + i;
+  const next = c + 1;
+  const size = n - next;
+  const vi = v + i * n + c;
+  const yi = y + i * n + next;
+  addRows(yi, a + c * n + next, n, n - c, size, vi);
+  subtractProduct(w, yi, next, v, y, i, vi, c);
+  subtractProduct(w, yi, next, x, u, i, vi, c);
+  for (let j = yi; j < yi + size; j++) f[j] *= tauQ;
+
+  const ui = u + i * n + next;
+  f.copyWithin(ui, a + c * n + next, a + c * n + n);
+  subtractRows(w, ui, next, i + 1, y, v, c);
+  subtractRows(w, ui, next, i, u, x, c);
+  const [tauP, e] = householder(f, ui, size);
+
+  const xi = x + i * n + next;
+  dots(column, a + next * n + next, n, size, size, ui);
+  f.copyWithin(xi, column, column + size);
+  subtractProduct(w, xi, next, y, v, i + 1, ui, next);
+  subtractProduct(w, xi, next, u, x, i, ui, next);
+  for (let j = xi; j < xi + size; j++) f[j] *= tauP;
+  return [tauP, e];
+}
+
+function collect({ f, n }: Layout, panel: number, from: number, taus: Float64Array): Reflectors {
+  const length = n - from;
+  const vt = new Float64Array(taus.length * length);
+  for (let r = 0; r < taus.length; r++)
+    vt.set(f.subarray(panel + r * n + from, panel + (r + 1) * n), r * length);
+  return compact(from, length, vt, taus);
+}
+
+function updateTrailing({ f, n, a, v, y, x, u }: Layout, next: number, count: number): void {
+  const size = n - next;
+  if (size <= 0) return;
+  const at = (offset: number, transposed: boolean) => ({
+    data: f,
+    offset: offset + next,
+    stride: n,
+    transposed,
+  });
+  const target = { data: f, offset: a + next * n + next, stride: n };
+  gemm(size, size, count, -1, at(v, true), at(y, false), target);
+  gemm(size, size, count, -1, at(x, true), at(u, false), target);
+}
