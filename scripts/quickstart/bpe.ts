@@ -83,8 +83,8 @@ class PairTable {
   }
 
   #wordsOf(pair: number): Set<Word> {
-    let words = this.words.get(pair);
-    if (!words) this.words.set(pair, (words = new Set()));
+    const words = this.words.get(pair) ?? new Set();
+    this.words.set(pair, words);
     return words;
   }
 }

@@ -15,8 +15,8 @@ import { gunzipSync } from 'node:zlib';
 import { RankineError } from '../../src/errors.ts';
 import { wikitextParagraphs } from './detokenise.ts';
 
-/** Longest document in characters: at about 3 characters a token this stays below 512 tokens. */
-const MAX_CHARACTERS = 1200;
+/** Longest document in characters: the densest then takes 495 tokens with `<s>` and `</s>` of the context's 512. */
+const MAX_CHARACTERS = 950;
 /** Documents whose hash begins with a byte below this go to validation (6 of 256, 2.3 %). */
 const VALIDATION_BYTES = 6;
 
@@ -33,19 +33,22 @@ interface Source {
 const SOURCES: readonly Source[] = [
   { file: 'text/tinyshakespeare.txt.gz', documents: (content) => pack(content.split('\n\n'), '\n\n') },
   { file: 'text/wikitext2.valid.txt.gz', documents: (content) => pack(wikitextParagraphs(content), '\n') },
-  { file: 'ft/gsm8k.train.jsonl.gz', documents: (content) => lines(content).map(gsm8kDocument) },
+  { file: 'ft/gsm8k.train.jsonl.gz', documents: (content) => lines<Answered>(content).map(gsm8kDocument) },
   {
     file: 'ft/self_instruct.seed_tasks.jsonl.gz',
-    documents: (content) => lines(content).flatMap(taskDocuments),
+    documents: (content) => lines<SeedTask>(content).flatMap(taskDocuments),
   },
-  { file: 'unlearn/tofu.retain90.jsonl.gz', documents: (content) => lines(content).map(answerDocument) },
+  {
+    file: 'unlearn/tofu.retain90.jsonl.gz',
+    documents: (content) => lines<Answered>(content).map(answerDocument),
+  },
   {
     file: 'unlearn/tofu.real_authors_perturbed.jsonl.gz',
-    documents: (content) => lines(content).map(answerDocument),
+    documents: (content) => lines<Answered>(content).map(answerDocument),
   },
   {
     file: 'unlearn/tofu.world_facts_perturbed.jsonl.gz',
-    documents: (content) => lines(content).map(answerDocument),
+    documents: (content) => lines<Answered>(content).map(answerDocument),
   },
 ];
 

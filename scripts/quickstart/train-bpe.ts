@@ -1,6 +1,6 @@
 /**
- * Trains the tokenizer of the quickstart's base model and writes its `tokenizer.json`, `tokenizer_config.json`,
- * `special_tokens_map.json` and `config.json`.
+ * Trains the tokenizer of the quickstart's base model and writes its `tokenizer.json`, `tokenizer_config.json`
+ * and `config.json`.
  *
  *     npx tsx scripts/quickstart/train-bpe.ts CORPUS [BASE]
  *
@@ -17,7 +17,7 @@ const VOCABULARY = 2048;
 const SPECIAL_TOKENS = ['<pad>', '<s>', '</s>'] as const;
 const [PAD, BOS, EOS] = SPECIAL_TOKENS;
 
-/** The model: 6 layers of 256, grouped keys, tied embeddings; {@link parameterCount} parameters. */
+/** The model: 5 layers of 256, grouped keys, tied embeddings; {@link parameterCount} parameters. */
 const CONFIG = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
