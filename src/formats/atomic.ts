@@ -22,17 +22,24 @@ export function isTemporary(name: string): boolean {
  * @throws RankineError `formats/disk-full`, `formats/cannot-write`; an error thrown by `content` itself passes unchanged
  */
 export async function writeAtomic(path: string, content: Content): Promise<void> {
-  const folder = dirname(path);
-  const temporary = temporaryBeside(path);
   try {
-    await mkdir(folder, { recursive: true });
-    await writeAndSync(temporary, content);
-    await rename(temporary, path);
-    await syncFolder(folder);
+    await mkdir(dirname(path), { recursive: true });
+    await replaceFile(path, content);
   } catch (error) {
-    await rm(temporary, { force: true });
     throw writeError(path, error);
   }
+}
+
+async function replaceFile(path: string, content: Content): Promise<void> {
+  const temporary = temporaryBeside(path);
+  try {
+    await writeAndSync(temporary, content);
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(path));
 }
 
 /**
@@ -47,16 +54,28 @@ export async function publishFolder(
   options: { replace?: boolean } = {},
 ): Promise<void> {
   if (!options.replace) await refuseExisting(path);
-  const temporary = temporaryBeside(path);
   try {
+    const temporary = temporaryBeside(path);
     await mkdir(temporary, { recursive: true });
+    await fillAndMove(temporary, path, fill);
+    await syncFolder(dirname(path));
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+async function fillAndMove(
+  temporary: string,
+  path: string,
+  fill: (temporaryFolder: string) => Promise<void>,
+): Promise<void> {
+  try {
     await fill(temporary);
     await syncTree(temporary);
     await moveIntoPlace(temporary, path);
-    await syncFolder(dirname(path));
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    throw writeError(path, error);
+    throw error;
   }
 }
 

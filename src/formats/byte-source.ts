@@ -18,7 +18,7 @@ export function bytesSource(name: string, bytes: Uint8Array): ByteSource {
     size: bytes.byteLength,
     async read(offset, length) {
       checkRange(name, bytes.byteLength, offset, length);
-      return bytes.slice(offset, offset + length);
+      return new Uint8Array(bytes.subarray(offset, offset + length)); // a Buffer's own slice would share memory
     },
     async close() {},
   };

@@ -1,0 +1,201 @@
+import { datasetInfo, HubApiError, type ListFileEntry, listFiles, modelInfo } from '@huggingface/hub';
+import { RankineError } from '../errors.ts';
+import { exists } from './atomic.ts';
+import {
+  cachedCommit,
+  type Environment,
+  type HubKind,
+  type HubSettings,
+  hubSettings,
+  repositoryFolder,
+  snapshotFiles,
+  snapshotFolder,
+  writeRef,
+} from './hub-cache.ts';
+import { type DownloadOptions, downloadFiles, type HubRepository } from './hub-download.ts';
+import { DATASET_FILES, type FileChoice, MODEL_FILES } from './hub-files.ts';
+
+export interface HubOptions extends DownloadOptions {
+  /** Ask the hub for a newer commit even where the cache holds a complete download. */
+  readonly refresh?: boolean;
+  /** Which files are needed, where the default of the kind does not fit. */
+  readonly files?: FileChoice;
+  /** Default `process.env`: HF_HOME, HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE. */
+  readonly env?: Environment;
+}
+
+interface HubId {
+  readonly name: string;
+  readonly revision: string;
+}
+
+/**
+ * The folder of a model: a local path as it is, or the snapshot of a hub id (`owner/name`, `owner/name@revision`) in
+ * the standard Hugging Face cache. A complete download, by us or by Python, is used without asking the network.
+ *
+ * @throws RankineError `formats/not-found`, `formats/hub-denied`, `formats/hub-offline`, `formats/hub-unreachable`,
+ *   `formats/hub-error`, `formats/hub-download`, `formats/disk-full`
+ */
+export function resolveModel(idOrPath: string, options: HubOptions = {}): Promise<string> {
+  return resolve('model', idOrPath, MODEL_FILES, options);
+}
+
+/** The folder of a dataset, in the same way; its tables (JSONL, JSON, CSV, TSV, Parquet, text) are fetched. */
+export function resolveDataset(idOrPath: string, options: HubOptions = {}): Promise<string> {
+  return resolve('dataset', idOrPath, DATASET_FILES, options);
+}
+
+async function resolve(
+  kind: HubKind,
+  idOrPath: string,
+  usual: FileChoice,
+  options: HubOptions,
+): Promise<string> {
+  if (await exists(idOrPath)) return idOrPath;
+  const id = parseId(kind, idOrPath);
+  const settings = await hubSettings(options.env ?? process.env);
+  const files = options.files ?? usual;
+  const folder = repositoryFolder(settings, kind, id.name);
+  const cached = await cachedSnapshot(folder, id.revision, files);
+  if (cached && (settings.offline || !options.refresh)) return cached;
+  if (settings.offline) throw offline(settings, kind, id);
+  try {
+    return await download(settings, kind, id, files, folder, options);
+  } catch (error) {
+    throw explain(error, settings, kind, id);
+  }
+}
+
+async function cachedSnapshot(
+  folder: string,
+  revision: string,
+  files: FileChoice,
+): Promise<string | undefined> {
+  const commit = await cachedCommit(folder, revision);
+  if (!commit) return undefined;
+  const snapshot = snapshotFolder(folder, commit);
+  return files.suffices(await snapshotFiles(snapshot)) ? snapshot : undefined;
+}
+
+async function download(
+  settings: HubSettings,
+  kind: HubKind,
+  { name, revision }: HubId,
+  files: FileChoice,
+  folder: string,
+  options: DownloadOptions,
+): Promise<string> {
+  const access = { hubUrl: settings.endpoint, ...(settings.token && { accessToken: settings.token }) };
+  const query = { name, revision, additionalFields: ['sha' as const], ...access };
+  const { sha: commit } = await (kind === 'model' ? modelInfo(query) : datasetInfo(query));
+  const repository: HubRepository = { settings, kind, name, commit, folder };
+  const entries = new Map<string, ListFileEntry>();
+  for await (const entry of listFiles({
+    repo: { type: kind, name },
+    recursive: true,
+    revision: commit,
+    ...access,
+  }))
+    if (entry.type === 'file') entries.set(entry.path, entry);
+  const chosen = files.choose([...entries.keys()]);
+  if (chosen.length === 0) throw nothingUseful(kind, name);
+  await downloadFiles(
+    repository,
+    chosen.map((path) => entries.get(path)!),
+    options,
+  );
+  await writeRef(folder, revision, commit); // last: a ref means a finished download
+  return snapshotFolder(folder, commit);
+}
+
+const ID = /^([\w.-]+\/)?[\w.-]+$/;
+const REVISION = /^[\w][\w./-]*$/;
+
+function parseId(kind: HubKind, text: string): HubId {
+  const [name, revision = 'main', ...rest] = text.split('@');
+  const proper = ID.test(name) && REVISION.test(revision) && !/\.\.|^\./.test(`${name}@${revision}`);
+  if (proper && rest.length === 0) return { name, revision };
+  throw new RankineError(
+    'formats/not-found',
+    `There is no folder or file ${text}, and it is no Hugging Face ${kind} id either.`,
+    'Check the path, or give an id such as owner/name or owner/name@revision.',
+  );
+}
+
+function explain(error: unknown, settings: HubSettings, kind: HubKind, id: HubId): unknown {
+  const what = `the ${kind} ${id.name}${id.revision === 'main' ? '' : ` at ${id.revision}`}`;
+  if (error instanceof HubApiError) return explainStatus(error, settings, what);
+  if (error instanceof TypeError && /access token/.test(error.message))
+    return new RankineError(
+      'formats/hub-denied',
+      `The token in HF_TOKEN is malformed.`,
+      'Tokens begin with hf_.',
+      {
+        cause: error,
+      },
+    );
+  if (!isNetworkError(error)) return error;
+  return new RankineError(
+    'formats/hub-unreachable',
+    `${settings.endpoint} cannot be reached for ${what} (${reason(error)}), and the cache has no complete copy.`,
+    'Check the network and HF_ENDPOINT, or give a local folder.',
+    { cause: error },
+  );
+}
+
+function explainStatus(error: HubApiError, settings: HubSettings, what: string): RankineError {
+  const { statusCode } = error;
+  const options = { cause: error };
+  if (statusCode === 401 || statusCode === 403)
+    return new RankineError(
+      'formats/hub-denied',
+      `${settings.endpoint} refuses access to ${what} (${statusCode}): it does not exist, or it is private or gated.`,
+      settings.token
+        ? 'Check the name, and that the token in HF_TOKEN may read it; gated models must be accepted on their page.'
+        : 'Check the name, or set HF_TOKEN to a token that may read it.',
+      options,
+    );
+  if (statusCode === 404)
+    return new RankineError(
+      'formats/not-found',
+      `There is no local path of that name, and ${settings.endpoint} knows nothing of ${what}.`,
+      'Check the spelling of the id and of the revision.',
+      options,
+    );
+  return new RankineError(
+    'formats/hub-error',
+    `${settings.endpoint} answers ${statusCode} for ${what}: ${error.message}`,
+    'Try again later.',
+    options,
+  );
+}
+
+// `fetch` reports every failed connection as a TypeError and a broken stream as one too.
+function isNetworkError(error: unknown): error is Error {
+  const code = (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+  return (
+    (error instanceof TypeError && /fetch failed|terminated/.test(error.message)) ||
+    /^(UND_ERR|ECONN)/.test(code)
+  );
+}
+
+function reason(error: Error): string {
+  const cause = error.cause as NodeJS.ErrnoException | undefined;
+  return cause?.code ?? cause?.message ?? error.message;
+}
+
+function offline(settings: HubSettings, kind: HubKind, id: HubId): RankineError {
+  return new RankineError(
+    'formats/hub-offline',
+    `The ${kind} ${id.name}@${id.revision} is not completely in the cache ${settings.cache}, and offline mode is on.`,
+    'Unset HF_HUB_OFFLINE to download it, or give a local folder.',
+  );
+}
+
+function nothingUseful(kind: HubKind, name: string): RankineError {
+  return new RankineError(
+    'formats/not-found',
+    `The ${kind} ${name} holds no files of a kind that can be read.`,
+    'Choose a repository with safetensors, pytorch_model.bin or tables.',
+  );
+}
