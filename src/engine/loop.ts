@@ -1,0 +1,86 @@
+import type { NDArray, TypedArray } from '../graph/array.ts';
+import { sizeOf } from '../graph/array.ts';
+import { type Program, simplify } from '../graph/index.ts';
+import { type Tensor, topological } from '../graph/tensor.ts';
+
+/** A purely elementwise program as one generated loop that writes its outputs in place. */
+export interface Loop {
+  /** Runs over all elements; `into` may hold the very arrays that are fed. */
+  run(feeds: Readonly<Record<string, NDArray>>, into: Readonly<Record<string, NDArray>>): void;
+}
+
+const compiled = new Map<string, (feeds: TypedArray[], into: TypedArray[], n: number) => void>();
+
+/**
+ * Lowers a program whose operators are all elementwise, over tensors of one shape and single numbers, to one loop over
+ * typed arrays: ONNX Runtime does not fuse such chains and would write every intermediate to memory. Arithmetic is
+ * float64 inside, rounded on store. Undefined for any other program.
+ */
+export function compileLoop(program: Program): Loop | undefined {
+  const simplified = simplify(program);
+  const outputs = Object.entries(simplified.outputs);
+  const shape = outputs[0][1].shape;
+  const n = sizeOf(shape);
+  const order = topological(outputs.map(([, t]) => t));
+  const isFull = (t: Tensor) => sizeOf(t.shape) === n && t.shape.length === shape.length;
+  if (outputs.some(([, t]) => !isFull(t))) return undefined;
+  for (const node of order) {
+    if (node.op.name !== 'input' && !(node.op.elementwise && node.op.expression)) return undefined;
+    if (!node.outputs.every((t) => isFull(t) || sizeOf(t.shape) === 1)) return undefined;
+  }
+  const inputs = simplified.inputs;
+  const source = loopSource(
+    order,
+    outputs,
+    inputs.map((i) => i.name),
+    n,
+  );
+  let body = compiled.get(source);
+  if (!body) {
+    body = new Function('f', 'o', 'n', source) as (f: TypedArray[], o: TypedArray[], n: number) => void;
+    compiled.set(source, body);
+  }
+  const run = body;
+  return {
+    run: (feeds, into) =>
+      run(
+        inputs.map((i) => feeds[i.name].data),
+        outputs.map(([name]) => into[name].data),
+        n,
+      ),
+  };
+}
+
+function loopSource(
+  order: ReturnType<typeof topological>,
+  outputs: readonly (readonly [string, Tensor])[],
+  inputNames: readonly string[],
+  n: number,
+): string {
+  const names = new Map<Tensor, string>();
+  const before: string[] = [];
+  const inside: string[] = [];
+  let counter = 0;
+  inputNames.forEach((_, i) => {
+    before.push(`const f${i} = f[${i}];`);
+  });
+  outputs.forEach((_, i) => {
+    before.push(`const o${i} = o[${i}];`);
+  });
+  for (const node of order) {
+    const [t] = node.outputs;
+    const name = `v${counter++}`;
+    names.set(t, name);
+    const single = sizeOf(t.shape) === 1 && n !== 1;
+    const expression =
+      node.op.name === 'input'
+        ? `f${inputNames.indexOf(String(node.attributes.name))}[${single ? 0 : 'i'}]`
+        : node.op.expression!(
+            node.inputs.map((x) => names.get(x)!),
+            node.attributes,
+          );
+    (single ? before : inside).push(`const ${name} = ${expression};`);
+  }
+  const stores = outputs.map(([, t], i) => `o${i}[i] = ${names.get(t)};`);
+  return `${before.join('\n')}\nfor (let i = 0; i < n; i++) {\n${inside.join('\n')}\n${stores.join('\n')}\n}`;
+}

@@ -1,0 +1,81 @@
+import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'onnxruntime-common';
+import { RankineError } from '../errors.ts';
+import type { NDArray } from '../graph/array.ts';
+import type { Device, EngineOptions } from './engine.ts';
+
+/** ONNX Runtime of this platform behind one face. */
+export interface Runtime {
+  readonly device: Device;
+  readonly threads: number;
+  createSession(model: Uint8Array, memoryPattern: boolean): Promise<InferenceSession>;
+  tensor(array: NDArray): OrtTensor;
+}
+
+interface OrtModule {
+  InferenceSession: {
+    create(model: Uint8Array, options: InferenceSession.SessionOptions): Promise<InferenceSession>;
+  };
+  Tensor: TensorConstructor;
+}
+
+const inNode = typeof process !== 'undefined' && Boolean(process.versions?.node);
+
+export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
+  const device = options.device ?? (inNode ? 'cpu' : 'wasm');
+  const threads = options.threads ?? (await cores());
+  const ort = await loadModule(device, threads);
+  const wrapped = new WeakMap<NDArray, OrtTensor>();
+  return {
+    device,
+    threads,
+    async createSession(model, memoryPattern) {
+      try {
+        return await ort.InferenceSession.create(model, {
+          executionProviders: [device],
+          intraOpNumThreads: threads,
+          interOpNumThreads: 1,
+          // Programs arrive simplified; ONNX Runtime's own passes would only cost start-up time and reorder memory.
+          graphOptimizationLevel: 'basic',
+          enableMemPattern: memoryPattern,
+          executionMode: 'sequential',
+          logSeverityLevel: 3,
+        });
+      } catch (cause) {
+        throw unavailable(device, cause);
+      }
+    },
+    tensor(array) {
+      let tensor = wrapped.get(array);
+      if (!tensor) {
+        tensor = new ort.Tensor(array.dtype as 'float32', array.data as Float32Array, array.shape);
+        wrapped.set(array, tensor);
+      }
+      return tensor;
+    },
+  };
+}
+
+async function loadModule(device: Device, threads: number): Promise<OrtModule> {
+  if (inNode && device !== 'wasm') return (await import('onnxruntime-node')) as unknown as OrtModule;
+  const web = await import('onnxruntime-web');
+  web.env.wasm.numThreads = threads;
+  return web as unknown as OrtModule;
+}
+
+async function cores(): Promise<number> {
+  if (!inNode) return navigator.hardwareConcurrency ?? 1;
+  const { availableParallelism } = await import('node:os');
+  return availableParallelism();
+}
+
+function unavailable(device: Device, cause: unknown): Error {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  if (device === 'cpu' || device === 'wasm')
+    return new Error(`internal: the program did not compile: ${reason}`, { cause });
+  return new RankineError(
+    'engine/device',
+    `The device "${device}" cannot run this program here: ${reason}`,
+    'Use the device cpu, or install the execution provider.',
+    { cause },
+  );
+}

@@ -1,0 +1,144 @@
+import { type NDArray, sizeOf } from './array.ts';
+import { add, div, exp, mul, sqrt, sub } from './elementwise.ts';
+import { reference } from './evaluate-helpers.ts';
+import { mean, sum } from './reduce.ts';
+import { apply, type Node, type Op, rank, sameShape, shapeError, type Tensor } from './tensor.ts';
+
+function rows(x: NDArray, visit: (offset: number, width: number) => void): void {
+  const width = x.shape[x.shape.length - 1];
+  for (let offset = 0; offset < sizeOf(x.shape); offset += width) visit(offset, width);
+}
+
+const softmaxOp: Op = {
+  name: 'softmax',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  gradient: (node, [g]) => {
+    if (!g) return [];
+    const y = node.outputs[0];
+    const gy = mul(g, y);
+    return [sub(gy, mul(y, sum(gy, -1, true)))];
+  },
+  lower: (node, builder) => builder.emitFor(node, 'Softmax', { axis: -1 }),
+  evaluate: (_node, [x]) => {
+    const out = reference(x.dtype, x.shape);
+    rows(x, (o, w) => {
+      let top = Number.NEGATIVE_INFINITY;
+      for (let i = 0; i < w; i++) top = Math.max(top, Number(x.data[o + i]));
+      let total = 0;
+      for (let i = 0; i < w; i++) total += Math.exp(Number(x.data[o + i]) - top);
+      for (let i = 0; i < w; i++) out.data[o + i] = Math.exp(Number(x.data[o + i]) - top) / total;
+    });
+    return [out];
+  },
+};
+
+/** Softmax over the last axis. */
+export function softmax(x: Tensor): Tensor {
+  return apply(softmaxOp, [x])[0];
+}
+
+const logSoftmaxOp: Op = {
+  name: 'logSoftmax',
+  infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
+  gradient: (node, [g]) => [g && sub(g, mul(exp(node.outputs[0]), sum(g, -1, true)))],
+  lower: (node, builder) => builder.emitFor(node, 'LogSoftmax', { axis: -1 }),
+  evaluate: (node, [x]) => {
+    const [out] = softmaxOp.evaluate(node, [x]);
+    for (let i = 0; i < out.data.length; i++) out.data[i] = Math.log(Number(out.data[i]));
+    return [out];
+  },
+};
+
+/** log softmax over the last axis. */
+export function logSoftmax(x: Tensor): Tensor {
+  return apply(logSoftmaxOp, [x])[0];
+}
+
+function normalizedTypes(name: string, inputs: readonly Tensor[], statistics: number) {
+  const [x, ...vectors] = inputs;
+  const width = x.shape[rank(x) - 1];
+  for (const v of vectors)
+    if (!sameShape(v.shape, [width])) throw shapeError(name, inputs, `scale and bias must be [${width}]`);
+  const small = { shape: [...x.shape.slice(0, -1), 1], dtype: x.dtype };
+  return [{ shape: x.shape, dtype: x.dtype }, ...Array.from({ length: statistics }, () => small)];
+}
+
+function normalizeRows(node: Node, [x, weight, bias]: readonly NDArray[], centred: boolean): NDArray[] {
+  const epsilon = node.attributes.epsilon as number;
+  const [y, ...statistics] = node.outputs.map((t) => reference(t.dtype, t.shape));
+  rows(x, (o, w) => {
+    let average = 0;
+    if (centred) for (let i = 0; i < w; i++) average += Number(x.data[o + i]) / w;
+    let variance = 0;
+    for (let i = 0; i < w; i++) variance += (Number(x.data[o + i]) - average) ** 2 / w;
+    const inverse = 1 / Math.sqrt(variance + epsilon);
+    for (let i = 0; i < w; i++)
+      y.data[o + i] =
+        (Number(x.data[o + i]) - average) * inverse * Number(weight.data[i]) +
+        (bias ? Number(bias.data[i]) : 0);
+    if (centred) statistics[0].data[o / w] = average;
+    statistics[statistics.length - 1].data[o / w] = inverse;
+  });
+  return [y, ...statistics];
+}
+
+const layerNormOp: Op = {
+  name: 'layerNorm',
+  infer: (inputs) => normalizedTypes('layerNorm', inputs, 2),
+  gradient: (node, [g]) => {
+    if (!g) return [];
+    const [x, weight] = node.inputs;
+    const [, average, inverse] = node.outputs;
+    const normalized = mul(sub(x, average), inverse);
+    const gw = mul(g, weight);
+    const inner = sub(sub(gw, mean(gw, -1, true)), mul(normalized, mean(mul(gw, normalized), -1, true)));
+    const leading = x.shape.slice(0, -1).map((_, i) => i);
+    return [mul(inner, inverse), sum(mul(g, normalized), leading), sum(g, leading)];
+  },
+  lower: (node, builder) =>
+    builder.emitFor(node, 'LayerNormalization', {
+      axis: -1,
+      epsilon: { float: node.attributes.epsilon as number },
+    }),
+  evaluate: (node, inputs) => normalizeRows(node, inputs, true),
+};
+
+/** Layer normalization over the last axis: (x − mean)/√(variance + ε) ∘ weight + bias. */
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: number): Tensor {
+  return apply(layerNormOp, [x, weight, bias], { epsilon })[0];
+}
+
+const rmsNormOp: Op = {
+  name: 'rmsNorm',
+  infer: (inputs) => normalizedTypes('rmsNorm', inputs, 1),
+  gradient: (node, [g]) => {
+    if (!g) return [];
+    const [x, weight] = node.inputs;
+    const normalized = mul(x, node.outputs[1]);
+    const gw = mul(g, weight);
+    const inner = sub(gw, mul(normalized, mean(mul(gw, normalized), -1, true)));
+    const leading = x.shape.slice(0, -1).map((_, i) => i);
+    return [mul(inner, node.outputs[1]), sum(mul(g, normalized), leading)];
+  },
+  lower: (node, builder) => {
+    // SimplifiedLayerNormalization lives in the default domain of ONNX Runtime; its second output is 1/rms.
+    const [x, weight] = node.inputs.map((t) => builder.name(t));
+    const attributes = { axis: -1, epsilon: { float: node.attributes.epsilon as number }, stash_type: 1 };
+    const [y, inverse] = builder.emit('SimplifiedLayerNormalization', [x, weight], attributes, {
+      outputs: 2,
+    });
+    builder.bind(node.outputs[0], y);
+    builder.bind(node.outputs[1], inverse);
+  },
+  evaluate: (node, inputs) => normalizeRows(node, inputs, false),
+};
+
+/** Root-mean-square normalization over the last axis: x/√(mean(x²) + ε) ∘ weight. */
+export function rmsNorm(x: Tensor, weight: Tensor, epsilon: number): Tensor {
+  return apply(rmsNormOp, [x, weight], { epsilon })[0];
+}
+
+/** Scales rows to unit 2-norm; ε guards the zero row, where the gradient stays finite. */
+export function l2Normalize(x: Tensor, epsilon = 1e-12): Tensor {
+  return div(x, sqrt(add(sum(mul(x, x), -1, true), epsilon)));
+}

@@ -1,0 +1,206 @@
+import protobuf from 'protobufjs/minimal.js';
+import { type DType, type NDArray, type Shape, sizeOf } from './array.ts';
+import type { Program } from './program.ts';
+import { type Node, type Tensor, topological } from './tensor.ts';
+
+const OPSET = 20;
+const IR_VERSION = 9;
+
+/** `onnx.TensorProto.DataType`. */
+export const ONNX_TYPE: Record<DType, number> = {
+  float32: 1,
+  uint8: 2,
+  int32: 6,
+  int64: 7,
+  bool: 9,
+  float64: 11,
+};
+
+type OnnxAttribute = number | string | readonly number[] | { float: number };
+
+/** Collects the ONNX nodes of a program; operators' `lower` rules write into it. */
+export class OnnxBuilder {
+  private readonly names = new Map<Tensor, string>();
+  private readonly nodes: Uint8Array[] = [];
+  private readonly initializers: Uint8Array[] = [];
+  private readonly constants = new Map<string, string>();
+  private readonly domains = new Set<string>(['']);
+  private counter = 0;
+
+  /** ONNX name of a tensor that was lowered before. */
+  name(tensor: Tensor): string {
+    const name = this.names.get(tensor);
+    if (name === undefined) throw new Error(`internal: ${tensor.node.op.name} was not lowered`);
+    return name;
+  }
+
+  bind(tensor: Tensor, name: string): void {
+    this.names.set(tensor, name);
+  }
+
+  fresh(): string {
+    return `t${this.counter++}`;
+  }
+
+  /** Emits one ONNX node; returns the names of its outputs. */
+  emit(
+    type: string,
+    inputs: readonly string[],
+    attributes: Readonly<Record<string, OnnxAttribute>> = {},
+    options: { outputs?: number; domain?: string } = {},
+  ): string[] {
+    const outputs = Array.from({ length: options.outputs ?? 1 }, () => this.fresh());
+    const domain = options.domain ?? '';
+    this.domains.add(domain);
+    const w = protobuf.Writer.create();
+    for (const input of inputs) w.uint32(10).string(input);
+    for (const output of outputs) w.uint32(18).string(output);
+    w.uint32(34).string(type);
+    for (const [name, value] of Object.entries(attributes)) w.uint32(42).bytes(attribute(name, value));
+    if (domain) w.uint32(58).string(domain);
+    this.nodes.push(w.finish());
+    return outputs;
+  }
+
+  /** Emits the single ONNX node that a whole operator lowers to and binds its outputs. */
+  emitFor(
+    node: Node,
+    type: string,
+    attributes: Readonly<Record<string, OnnxAttribute>> = {},
+    domain = '',
+    extraInputs: readonly string[] = [],
+  ): void {
+    const inputs = [...node.inputs.map((t) => this.name(t)), ...extraInputs];
+    const outputs = this.emit(type, inputs, attributes, { outputs: node.outputs.length, domain });
+    node.outputs.forEach((tensor, i) => {
+      this.bind(tensor, outputs[i]);
+    });
+  }
+
+  /** An initializer; equal small ones are shared. */
+  constant(value: NDArray): string {
+    const bytes = rawBytes(value);
+    const key =
+      bytes.length <= 256 ? `${value.dtype}[${value.shape}]${String.fromCharCode(...bytes)}` : undefined;
+    const known = key === undefined ? undefined : this.constants.get(key);
+    if (known !== undefined) return known;
+    const name = `c${this.counter++}`;
+    const w = protobuf.Writer.create();
+    for (const d of value.shape) w.uint32(8).int64(d);
+    w.uint32(16).int32(ONNX_TYPE[value.dtype]);
+    w.uint32(66).string(name);
+    w.uint32(74).bytes(bytes);
+    this.initializers.push(w.finish());
+    if (key !== undefined) this.constants.set(key, name);
+    return name;
+  }
+
+  /** A one-dimensional int64 initializer, the form in which ONNX takes shapes and axes. */
+  ints(values: readonly number[]): string {
+    return this.constant({
+      dtype: 'int64',
+      shape: [values.length],
+      data: BigInt64Array.from(values, (v) => BigInt(v)),
+    });
+  }
+
+  typeCode(dtype: DType): number {
+    return ONNX_TYPE[dtype];
+  }
+
+  scalar(value: number, dtype: DType = 'float32'): string {
+    const data =
+      dtype === 'int64'
+        ? BigInt64Array.of(BigInt(value))
+        : dtype === 'int32'
+          ? Int32Array.of(value)
+          : dtype === 'float64'
+            ? Float64Array.of(value)
+            : Float32Array.of(value);
+    return this.constant({ dtype, shape: [], data });
+  }
+
+  model(inputs: readonly Uint8Array[], outputs: readonly Uint8Array[]): Uint8Array {
+    const graph = protobuf.Writer.create();
+    for (const node of this.nodes) graph.uint32(10).bytes(node);
+    graph.uint32(18).string('rankine');
+    for (const initializer of this.initializers) graph.uint32(42).bytes(initializer);
+    for (const input of inputs) graph.uint32(90).bytes(input);
+    for (const output of outputs) graph.uint32(98).bytes(output);
+    const w = protobuf.Writer.create();
+    w.uint32(8).int64(IR_VERSION);
+    w.uint32(18).string('rankine');
+    w.uint32(58).bytes(graph.finish());
+    for (const domain of this.domains) {
+      const opset = protobuf.Writer.create();
+      if (domain) opset.uint32(10).string(domain);
+      opset.uint32(16).int64(domain ? 1 : OPSET);
+      w.uint32(66).bytes(opset.finish());
+    }
+    return w.finish();
+  }
+}
+
+/** An ONNX model and how its positional input and output names map to the program's names. */
+export interface Serialized {
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly { name: string; onnx: string }[];
+  readonly outputs: readonly { name: string; onnx: string }[];
+}
+
+/**
+ * Serializes a program to an ONNX model (opset 20, com.microsoft 1). Inputs are named by position, so that two programs
+ * of one structure give the same bytes and can share one compiled session.
+ */
+export function toOnnx(program: Program): Serialized {
+  const builder = new OnnxBuilder();
+  const outputs = Object.entries(program.outputs);
+  const inputs: { name: string; onnx: string }[] = [];
+  const inputInfos: Uint8Array[] = [];
+  for (const node of topological(outputs.map(([, t]) => t))) {
+    if (node.op.name === 'input') {
+      const onnx = `x${inputs.length}`;
+      inputs.push({ name: String(node.attributes.name), onnx });
+      builder.bind(node.outputs[0], onnx);
+      inputInfos.push(valueInfo(onnx, node.outputs[0].dtype, node.outputs[0].shape));
+    } else node.op.lower(node, builder);
+  }
+  const outputInfos = new Map<string, Uint8Array>();
+  const outputNames = outputs.map(([name, tensor]) => {
+    let onnx = builder.name(tensor);
+    // ONNX lets no input or initializer leave unchanged.
+    if (!onnx.startsWith('t')) onnx = builder.emit('Identity', [onnx])[0];
+    outputInfos.set(onnx, valueInfo(onnx, tensor.dtype, tensor.shape));
+    return { name, onnx };
+  });
+  return { bytes: builder.model(inputInfos, [...outputInfos.values()]), inputs, outputs: outputNames };
+}
+
+function attribute(name: string, value: OnnxAttribute): Uint8Array {
+  const w = protobuf.Writer.create();
+  w.uint32(10).string(name);
+  if (typeof value === 'string') w.uint32(34).bytes(new TextEncoder().encode(value)).uint32(160).int32(3);
+  else if (typeof value === 'number') w.uint32(24).int64(value).uint32(160).int32(2);
+  else if ('float' in value) w.uint32(21).float(value.float).uint32(160).int32(1);
+  else {
+    for (const v of value) w.uint32(64).int64(v);
+    w.uint32(160).int32(7);
+  }
+  return w.finish();
+}
+
+function valueInfo(name: string, dtype: DType, shape: Shape): Uint8Array {
+  const dims = protobuf.Writer.create();
+  for (const d of shape) dims.uint32(10).bytes(protobuf.Writer.create().uint32(8).int64(d).finish());
+  const tensorType = protobuf.Writer.create();
+  tensorType.uint32(8).int32(ONNX_TYPE[dtype]);
+  tensorType.uint32(18).bytes(dims.finish());
+  const type = protobuf.Writer.create().uint32(10).bytes(tensorType.finish()).finish();
+  return protobuf.Writer.create().uint32(10).string(name).uint32(18).bytes(type).finish();
+}
+
+function rawBytes(value: NDArray): Uint8Array {
+  const { data } = value;
+  if (data.length !== sizeOf(value.shape)) throw new Error('internal: constant with a wrong size');
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
