@@ -15,6 +15,9 @@ export {
   slice,
 } from './dataset.ts';
 export * from './examples.ts';
+export * from './image-decode.ts';
+export { centerCrop, type Filter, resize } from './image-resize.ts';
+export * from './images.ts';
 export * from './labelled.ts';
 export type { Lengths } from './lengths.ts';
 export * from './open-dataset.ts';

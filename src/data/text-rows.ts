@@ -21,7 +21,8 @@ export function jsonFile(path: string): Dataset {
   const name = basename(path);
   return deferred(name, async () => {
     const value = parseJson(await wholeText(path), name);
-    const list = Array.isArray(value) ? value : ((value as never)?.['data'] ?? (value as never)?.['rows']);
+    const holder = value as { data?: unknown; rows?: unknown } | null;
+    const list = Array.isArray(value) ? value : (holder?.data ?? holder?.rows);
     if (!Array.isArray(list))
       throw new RankineError(
         'data/not-rows',

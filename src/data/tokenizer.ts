@@ -67,8 +67,9 @@ export function createTokenizer(files: TokenizerFiles): Tokenizer {
   const frame = specialFrame(files.json.post_processor);
   const specialTokens = specialTexts(files.config);
   const idOf = (token: string): number | undefined => library.token_to_id(token);
+  const prepare = spacesRareHan(files.json.normalizer) ? spaceRareHan : (text: string) => text;
   const raw = (text: string): number[] =>
-    text === '' ? [] : library.encode(text, { add_special_tokens: false }).ids;
+    text === '' ? [] : library.encode(prepare(text), { add_special_tokens: false }).ids;
   const at = frame.single.findIndex((part) => part.text === 'A');
   return {
     size: vocabularySize(library),
@@ -104,6 +105,19 @@ function openLibrary(files: TokenizerFiles): Library {
       { cause },
     );
   }
+}
+
+function spacesRareHan(normalizer: unknown): boolean {
+  const { type, handle_chinese_chars } = (normalizer ?? {}) as Record<string, unknown>;
+  return type === 'BertNormalizer' && handle_chinese_chars === true;
+}
+
+/** BERT sets spaces around Han characters; the library overlooks those beyond U+FFFF (0.2.0). */
+function spaceRareHan(text: string): string {
+  return text.replace(
+    /[\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B820}-\u{2CEAF}\u{2F800}-\u{2FA1F}]/gu,
+    ' $& ',
+  );
 }
 
 type Raw = (text: string) => number[];
