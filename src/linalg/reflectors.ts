@@ -1,5 +1,8 @@
 import { gemm } from './gemm.ts';
 
+/** Sums of squares below this may have lost terms to underflow. */
+const SMALL_SQUARE = 2 ** -900;
+
 /**
  * The product H_0 H_1 … = I - V T V^T of Householder reflectors H_i = I - tau_i v_i v_i^T in compact form
  * (Schreiber and Van Loan 1989; LAPACK's dlarft and dlarfb), so that applying many of them is matrix products.
@@ -22,16 +25,34 @@ export interface Reflectors {
  * @returns [tau, beta]; tau is 0 where x is a multiple of e_0 already
  */
 export function householder(x: Float64Array, offset: number, length: number): [number, number] {
+  const end = offset + length;
   let tail = 0;
-  for (let i = offset + 1; i < offset + length; i++) tail += x[i] * x[i];
+  for (let i = offset + 1; i < end; i++) tail += x[i] * x[i];
   const alpha = x[offset];
+  // Dependent columns leave rounding errors of rounding errors, whose squares underflow.
+  if (alpha * alpha + tail < SMALL_SQUARE) return scaledHouseholder(x, offset, length);
   x[offset] = 1;
   if (tail === 0) return [0, alpha];
   const norm = Math.sqrt(alpha * alpha + tail);
   const beta = alpha > 0 ? -norm : norm;
   const scale = 1 / (alpha - beta);
-  for (let i = offset + 1; i < offset + length; i++) x[i] *= scale;
+  for (let i = offset + 1; i < end; i++) x[i] *= scale;
   return [(beta - alpha) / beta, beta];
+}
+
+function scaledHouseholder(x: Float64Array, offset: number, length: number): [number, number] {
+  const part = x.subarray(offset, offset + length);
+  let largest = 0;
+  for (const value of part) largest = Math.max(largest, Math.abs(value));
+  // Below the normal numbers nothing but zero is left to represent.
+  if (largest < 2 ** -1022) {
+    part.fill(0);
+    part[0] = 1;
+    return [0, 0];
+  }
+  for (let i = 0; i < length; i++) part[i] /= largest;
+  const [tau, beta] = householder(x, offset, length);
+  return [tau, beta * largest];
 }
 
 /** Builds T from V and the taus, column by column. */

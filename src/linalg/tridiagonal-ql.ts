@@ -8,9 +8,13 @@ import { invariant } from '../errors.ts';
  */
 export function tridiagonalQl(d: Float64Array, e: Float64Array, qt: Float64Array): void {
   const n = d.length;
+  let scale = 0;
+  for (let i = 0; i < n; i++) scale = Math.max(scale, Math.abs(d[i]), Math.abs(e[i]));
+  // What the reduction's own rounding exceeds: without this bound, blocks of zero eigenvalues iterate on noise.
+  const tiny = 0.5 * Number.EPSILON * scale;
   for (let l = 0; l < n; l++)
     for (let sweep = 0; ; sweep++) {
-      const end = unreducedEnd(d, e, l);
+      const end = unreducedEnd(d, e, l, tiny);
       if (end === l) break;
       invariant(sweep < 60, 'the QL iteration does not converge');
       qlSweep(d, e, qt, l, end);
@@ -18,9 +22,9 @@ export function tridiagonalQl(d: Float64Array, e: Float64Array, qt: Float64Array
 }
 
 /** The last index of the block from `l` on whose off-diagonal elements count. */
-function unreducedEnd(d: Float64Array, e: Float64Array, l: number): number {
+function unreducedEnd(d: Float64Array, e: Float64Array, l: number, tiny: number): number {
   let m = l;
-  while (m < d.length - 1 && Math.abs(e[m]) > Number.EPSILON * (Math.abs(d[m]) + Math.abs(d[m + 1]))) m++;
+  while (m < d.length - 1 && Math.abs(e[m]) > tiny) m++;
   return m;
 }
 

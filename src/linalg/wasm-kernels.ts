@@ -51,11 +51,6 @@ export function workspace(doubles: number): Float64Array {
   return new Float64Array(memory.buffer);
 }
 
-/** Frees a grown memory: it cannot shrink, so the next use starts a new one. */
-export function releaseWorkspace(): void {
-  instance = undefined;
-}
-
 const increase = (local: number, by: number[]) => [...op.get(local), ...by, ...op.add, ...op.set(local)];
 const decrease = (local: number) => [...op.get(local), ...op.i32(1), ...op.subtract, ...op.set(local)];
 
