@@ -1,5 +1,5 @@
 import { RankineError } from '../errors.ts';
-import { multiply } from './gemm.ts';
+import { gemm, multiply } from './gemm.ts';
 import {
   castLike,
   type Matrix,
@@ -13,20 +13,22 @@ import { thinQr } from './qr.ts';
 import { type Random, random } from './random.ts';
 import { type Svd, svd } from './svd.ts';
 
+/** Rows multiplied at a time: thin enough for many Krylov steps, wide enough to pay for reading the matrix. */
+const BLOCK = 16;
+
 export interface TruncatedSvdOptions {
-  /** Dimensions carried beyond `rank`; default 8. */
+  /** Least number of dimensions carried beyond `rank`; default 10. */
   readonly oversample?: number;
-  /** Subspace iterations (each reads the matrix twice); default 2. */
+  /** Least number of Krylov steps (each reads the matrix twice) beyond the first; default 5. */
   readonly iterations?: number;
   /** Where the start comes from; default the stream `truncated-svd` of seed 0. */
   readonly random?: Random;
 }
 
 /**
- * The `rank` largest singular triples by randomized subspace iteration with a Householder orthonormalization after
- * every product (Halko, Martinsson, Tropp 2011, algorithm 4.4, on the row space, and 5.1). Products in the element
- * type of `a`, orthonormalizations in float64. The values come out accurate where the spectrum decays; on a flat one
- * they are underestimated.
+ * The `rank` largest singular triples by randomized block Krylov iteration (Musco and Musco 2015, algorithm 2): as
+ * subspace iteration, but the bases of all steps are kept, each orthonormalized against all before it, so the same
+ * products give far more accurate values. Products in the element type of `a`, orthonormalizations in float64.
  * @param a m x n
  * @returns u (m x rank), s (rank), vt (rank x n), signs as in `svd`
  * @throws RankineError `linalg/rank` where rank is not an integer of 1 to min(m, n), `linalg/range` where an option is
@@ -35,21 +37,32 @@ export interface TruncatedSvdOptions {
 export function truncatedSvd<T extends Real>(
   a: Matrix<T>,
   rank: number,
-  { oversample = 8, iterations = 2, random: source = random(0, 'truncated-svd') }: TruncatedSvdOptions = {},
+  { oversample = 10, iterations = 5, random: source = random(0, 'truncated-svd') }: TruncatedSvdOptions = {},
 ): Svd<T> {
-  const k = Math.min(a.rows, a.cols);
   check(a, rank, oversample, iterations);
-  const width = Math.min(k, rank + oversample);
-  if (width === k) return leading(svd(a), rank);
+  const k = Math.min(a.rows, a.cols);
+  const steps = Math.max(iterations + 1, Math.ceil((rank + oversample) / BLOCK));
+  // A Krylov space of most of the dimensions costs more than the exact decomposition.
+  if (steps * BLOCK > k / 2) return leading(svd(a), rank);
   const work = toFloat64(a);
   const scale = scaleToOne(work);
   const scaled: Matrix<T> = scale === 1 ? a : { ...a, data: castLike(work, a.data) };
-  const { q, r, z } = subspace(scaled, width, iterations, source);
-  const small = svd({ rows: width, cols: width, data: r });
-  for (let i = 0; i < width; i++) small.s[i] /= scale;
-  const ut = multiply(transposeSmall(small.u), { rows: width, cols: a.rows, data: q });
-  const vt = multiply(small.vt, { rows: width, cols: a.cols, data: z });
-  return finish(ut, small.s, vt, rank, a.data);
+  const { basis, images } = krylov(scaled, steps, source);
+  // A ~ images^T basis, so the left vectors of A are the right ones of the images.
+  const small = svd(images);
+  const left = leading(small, rank);
+  const u = {
+    rows: a.rows,
+    cols: rank,
+    data: transposed(small.vt.data.slice(0, rank * a.rows), rank, a.rows),
+  };
+  const vt = multiply(left.u, basis, { transposeA: true });
+  return finish(
+    u,
+    left.s.map((s) => s / scale),
+    vt,
+    a.data,
+  );
 }
 
 function check(a: Matrix, rank: number, oversample: number, iterations: number): void {
@@ -66,56 +79,60 @@ function check(a: Matrix, rank: number, oversample: number, iterations: number):
 }
 
 /**
- * A Z = Q R with Z an orthonormal basis of (nearly) the leading row space; Q and Z are given as rows. Bases are kept
- * as rows because a product with few long rows streams through the matrix, which is transposed once for that.
+ * An orthonormal basis (as rows) of the row space of Omega A, Omega A (A^T A), … and its images basis A^T. Bases are
+ * kept as rows because few long rows stream through the matrix, which is transposed once for that.
  */
-function subspace<T extends Real>(a: Matrix<T>, width: number, iterations: number, source: Random) {
-  const at: Matrix<T> = { rows: a.cols, cols: a.rows, data: transposed(a.data, a.rows, a.cols) };
-  const start = (
-    a.data instanceof Float32Array ? new Float32Array(width * a.rows) : new Float64Array(width * a.rows)
-  ) as T;
-  source.fillNormal(start);
-  let z = orthonormalRows(multiply({ rows: width, cols: a.rows, data: start }, a)).rows;
-  let left = orthonormalRows(multiply(narrow(z, width, a), at));
-  for (let i = 0; i < iterations; i++) {
-    z = orthonormalRows(multiply(narrow(left.rows, width, at), a)).rows;
-    left = orthonormalRows(multiply(narrow(z, width, a), at));
+function krylov<T extends Real>(a: Matrix<T>, steps: number, source: Random) {
+  const { rows: m, cols: n } = a;
+  const at: Matrix<T> = { rows: n, cols: m, data: transposed(a.data, m, n) };
+  const basis = { rows: steps * BLOCK, cols: n, data: new Float64Array(steps * BLOCK * n) };
+  const images = { rows: steps * BLOCK, cols: m, data: new Float64Array(steps * BLOCK * m) };
+  let left: Float64Array = new Float64Array(BLOCK * m);
+  source.fillNormal(left);
+  for (let step = 0; step < steps; step++) {
+    const product = multiply({ rows: BLOCK, cols: m, data: castLike(left, a.data) }, a);
+    const block = orthonormalAgainst(basis.data, step * BLOCK, Float64Array.from(product.data), n);
+    basis.data.set(block, step * BLOCK * n);
+    const image = multiply({ rows: BLOCK, cols: n, data: castLike(block, a.data) }, at).data;
+    images.data.set(image, step * BLOCK * m);
+    if (step + 1 < steps) left = orthonormalRows(Float64Array.from(image), m);
   }
-  return { q: left.rows, r: left.r, z };
+  return { basis, images };
 }
 
-function narrow<T extends Real>(rows: Float64Array, width: number, like: Matrix<T>): Matrix<T> {
-  return { rows: width, cols: like.cols, data: castLike(rows, like.data) };
+/** Orthonormal rows, orthogonal to the first `count` rows of `basis`. Twice: a nearly dependent row starts anew as noise. */
+function orthonormalAgainst(basis: Float64Array, count: number, rows: Float64Array, n: number): Float64Array {
+  let out = rows;
+  for (let pass = 0; pass < 2; pass++) {
+    const inner = { data: new Float64Array(BLOCK * count), offset: 0, stride: count };
+    const view = (data: Float64Array, transposed = false) => ({ data, offset: 0, stride: n, transposed });
+    gemm(BLOCK, count, n, 1, view(out), view(basis, true), inner);
+    gemm(BLOCK, n, count, -1, inner, view(basis), view(out));
+    out = orthonormalRows(out, n);
+  }
+  return out;
 }
 
-/** The transposed matrix is Q R; returns Q as rows, and R. */
-function orthonormalRows(a: Matrix): { rows: Float64Array; r: Float64Array } {
-  const columns = transposed(Float64Array.from(a.data), a.rows, a.cols);
-  const { q, r } = thinQr(columns, a.cols, a.rows);
-  return { rows: transposed(q, a.cols, a.rows), r };
+/** An orthonormal basis of the space of the rows, as rows. */
+function orthonormalRows(rows: Float64Array, n: number): Float64Array {
+  return transposed(thinQr(transposed(rows, BLOCK, n), n, BLOCK).q, n, BLOCK);
 }
 
-function transposeSmall(a: Matrix<Float64Array>): Matrix<Float64Array> {
-  return { rows: a.cols, cols: a.rows, data: transposed(a.data, a.rows, a.cols) };
-}
-
-/** Cuts to the rank, fixes the signs, casts. */
+/** Fixes the signs, casts. */
 function finish<T extends Real>(
-  ut: Matrix<Float64Array>,
+  u: Matrix<Float64Array>,
   s: Float64Array,
   vt: Matrix<Float64Array>,
-  rank: number,
   like: T,
 ): Svd<T> {
-  const m = ut.cols;
-  const n = vt.cols;
-  for (let i = 0; i < rank; i++)
-    if (makeLargestPositive(ut.data.subarray(i * m, (i + 1) * m)))
-      for (let j = i * n; j < (i + 1) * n; j++) vt.data[j] = -vt.data[j];
+  const ut = transposed(u.data, u.rows, u.cols);
+  for (let i = 0; i < u.cols; i++)
+    if (makeLargestPositive(ut.subarray(i * u.rows, (i + 1) * u.rows)))
+      for (let j = i * vt.cols; j < (i + 1) * vt.cols; j++) vt.data[j] = -vt.data[j];
   return {
-    u: { rows: m, cols: rank, data: castLike(transposed(ut.data.slice(0, rank * m), rank, m), like) },
-    s: castLike(s.slice(0, rank), like),
-    vt: { rows: rank, cols: n, data: castLike(vt.data.slice(0, rank * n), like) },
+    u: { ...u, data: castLike(transposed(ut, u.cols, u.rows), like) },
+    s: castLike(s, like),
+    vt: { ...vt, data: castLike(vt.data, like) },
   };
 }
 
