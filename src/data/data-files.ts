@@ -3,13 +3,12 @@ import { join } from 'node:path';
 import { glob, isDynamicPattern } from 'tinyglobby';
 import { RankineError } from '../errors.ts';
 
-/** What `openDataset` needs of the hub; `src/formats/hub.ts` offers it, tests play it. */
-export interface DatasetHub {
-  /** Paths of all files of a dataset repository. */
-  listFiles(repository: string, revision?: string): Promise<readonly string[]>;
-  /** Path of a local copy of one file. */
-  download(repository: string, file: string, revision?: string): Promise<string>;
-}
+/**
+ * Brings a dataset of the hub here and gives the folder of its files; `resolveDataset` of `src/formats/hub.ts` is one.
+ * @param id   `OWNER/NAME` or `OWNER/NAME@REVISION`
+ * @param file the only file that is needed, where it is known
+ */
+export type DatasetResolver = (id: string, file?: string) => Promise<string>;
 
 export type DataFormat = 'jsonl' | 'json' | 'csv' | 'tsv' | 'parquet' | 'text';
 
@@ -35,7 +34,7 @@ export function formatOf(path: string): DataFormat | undefined {
  * `OWNER/NAME` where no such local path exists. Of a folder or repository the files of the split are taken.
  * @throws RankineError `data/no-file`, `data/no-split`, `data/no-hub`
  */
-export async function findFiles(path: string, split?: string, hub?: DatasetHub): Promise<string[]> {
+export async function findFiles(path: string, split?: string, hub?: DatasetResolver): Promise<string[]> {
   if (path.startsWith(HUB)) return fromHub(path, split, hub);
   const kind = await stat(path).catch(() => undefined);
   if (kind?.isFile()) return [path];
@@ -55,7 +54,7 @@ export async function findFiles(path: string, split?: string, hub?: DatasetHub):
 
 const HUB = 'hf://datasets/';
 
-async function fromHub(url: string, split: string | undefined, hub?: DatasetHub): Promise<string[]> {
+async function fromHub(url: string, split: string | undefined, hub?: DatasetResolver): Promise<string[]> {
   const match = /^hf:\/\/datasets\/([^/@]+\/[^/@]+)(?:@([^/]+))?(?:\/(.+))?$/.exec(url);
   if (!match)
     throw new RankineError(
@@ -70,18 +69,17 @@ async function fromHub(url: string, split: string | undefined, hub?: DatasetHub)
       'Download it first.',
     );
   const [, repository, revision, file] = match;
-  const files = file
-    ? [file]
-    : filesOfSplit(await hub.listFiles(repository, revision), split ?? 'train', repository);
-  return Promise.all(files.map((one) => hub.download(repository, one, revision)));
+  const folder = await hub(revision ? `${repository}@${revision}` : repository, file);
+  return file ? [join(folder, file)] : fromFolder(folder, split ?? 'train', repository);
 }
 
-async function fromFolder(folder: string, split?: string): Promise<string[]> {
+async function fromFolder(folder: string, split?: string, name = folder): Promise<string[]> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true });
   const files = entries
-    .filter((entry) => entry.isFile())
+    // The hub's cache links its files.
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
     .map((entry) => join(entry.parentPath, entry.name).slice(join(folder, '/').length));
-  return filesOfSplit(files, split, folder).map((file) => join(folder, file));
+  return filesOfSplit(files, split, name).map((file) => join(folder, file));
 }
 
 /**

@@ -4,8 +4,9 @@ import type { Image } from './image-decode.ts';
 export type Filter = 'bilinear' | 'bicubic';
 
 /**
- * Resizes as PIL does (`Resample.c`): separable, the filter widened when shrinking (antialias), horizontally first,
- * 8 bits in between, coefficients in fixed point of 22 bits: bit for bit the same.
+ * Resizes as Pillow 11.3 does (`Resample.c`), to the same bytes: separable, the filter widened when shrinking
+ * (antialias), 8 bits between the passes, coefficients in fixed point of 22 bits, horizontally first. Pillow 13.0
+ * chooses the order of the passes by size, so some of its bytes differ.
  */
 export function resize(image: Image, height: number, width: number, filter: Filter = 'bilinear'): Image {
   const narrow =

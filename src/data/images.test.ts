@@ -25,10 +25,12 @@ interface Resized {
   expected: number[];
 }
 
-const resized: Resized[] = JSON.parse(await readFile(join(golden, 'resize.json'), 'utf8'));
+const { cases: resized }: { cases: Resized[] } = JSON.parse(
+  await readFile(join(golden, 'resize.json'), 'utf8'),
+);
 
 it.each(resized)(
-  'resizes $shape to $to, $filter, to PIL’s own bytes',
+  'resizes $shape to $to, $filter, to the bytes of Pillow 11.3',
   ({ shape, pixels, to, filter, expected }) => {
     expect([...resize(image(shape, pixels), ...to, filter).data]).toEqual(expected);
   },

@@ -2,7 +2,7 @@ export { alpacaPrompt } from './alpaca.ts';
 export * from './batches.ts';
 export type { LastBatch, Packing } from './bins.ts';
 export * from './chat.ts';
-export { type DataFormat, type DatasetHub, filesOfSplit, formatOf } from './data-files.ts';
+export { type DataFormat, type DatasetResolver, filesOfSplit, formatOf } from './data-files.ts';
 export {
   concatenate,
   type Dataset,

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -147,24 +147,21 @@ describe('which files, which rows', () => {
   });
 
   it('asks the hub for what lies there', async () => {
-    const local = await file('hub.jsonl', '{"text":"from the hub"}\n');
-    const asked: string[] = [];
-    const hub = {
-      listFiles: async (repository: string, revision?: string) => {
-        asked.push(`list ${repository} ${revision}`);
-        return ['README.md', 'test.jsonl', 'train.jsonl'];
-      },
-      download: async (repository: string, name: string, revision?: string) => {
-        asked.push(`get ${repository} ${name} ${revision}`);
-        return local;
-      },
+    await mkdir(join(folder, 'snapshot'));
+    await symlink(await file('blob', '{"text":"from the hub"}\n'), join(folder, 'snapshot/train.jsonl'));
+    await file('snapshot/test.jsonl', '{"text":"another split"}\n');
+    const asked: unknown[] = [];
+    const hub = async (...request: unknown[]) => {
+      asked.push(request);
+      return join(folder, 'snapshot');
     };
-    expect(await all(await openDataset('some-owner/some-name', hub))).toHaveLength(1);
-    await openDataset('hf://datasets/o/n@v2/sub/part.jsonl', hub);
+    const texts = async (path: string) =>
+      (await all(await openDataset(path, hub))).map((row) => row.fields.text);
+    expect(await texts('some-owner/some-name')).toEqual(['from the hub']);
+    expect(await texts('hf://datasets/o/n@v2/test.jsonl')).toEqual(['another split']);
     expect(asked).toEqual([
-      'list some-owner/some-name undefined',
-      'get some-owner/some-name train.jsonl undefined',
-      'get o/n sub/part.jsonl v2',
+      ['some-owner/some-name', undefined],
+      ['o/n@v2', 'test.jsonl'],
     ]);
     await expect(openDataset('some-owner/some-name')).rejects.toMatchObject({ code: 'data/no-hub' });
   });

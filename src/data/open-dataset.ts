@@ -1,6 +1,6 @@
 import { basename } from 'node:path';
 import { RankineError } from '../errors.ts';
-import { type DataFormat, type DatasetHub, findFiles, formatOf } from './data-files.ts';
+import { type DataFormat, type DatasetResolver, findFiles, formatOf } from './data-files.ts';
 import { concatenate, type Dataset, once, renameColumns, slice } from './dataset.ts';
 import { parquetFile } from './parquet-rows.ts';
 import { delimitedFile, emptyFile, jsonFile, jsonLines, type TextUnit, textFile } from './text-rows.ts';
@@ -35,7 +35,7 @@ export interface DatasetSpec {
  */
 export async function openDataset(
   spec: string | readonly string[] | DatasetSpec,
-  hub?: DatasetHub,
+  hub?: DatasetResolver,
 ): Promise<Dataset> {
   const full: DatasetSpec = typeof spec === 'string' || isList(spec) ? { path: spec } : spec;
   const paths = isList(full.path) ? full.path : [full.path];

@@ -165,17 +165,20 @@ function cutLongest(texts: { A: number[]; B: number[] }, room: number): void {
 /** A piece is read in the context of the piece before it: no merge reaches further than that in practice. */
 function encodePieces(raw: Raw, pieces: readonly string[]): Int32Array[] {
   let context = '';
+  // The first piece stands alone, so its ids serve again as the head of the second's context.
+  let alone: number[] | undefined;
   return pieces.map((piece) => {
-    const ids = piece === '' ? [] : continuation(raw, context, piece);
-    if (piece !== '') context = piece;
+    if (piece === '') return new Int32Array(0);
+    const ids = context === '' ? raw(piece) : continuation(raw, context, piece, alone);
+    alone = context === '' ? ids : undefined;
+    context = piece;
     return Int32Array.from(ids);
   });
 }
 
-function continuation(raw: Raw, context: string, piece: string): number[] {
-  const contexts = context === '' ? [] : [context, ...ANCHORS];
-  for (const left of contexts) {
-    const head = raw(left);
+function continuation(raw: Raw, context: string, piece: string, contextIds = raw(context)): number[] {
+  for (const left of [context, ...ANCHORS]) {
+    const head = left === context ? contextIds : raw(left);
     const both = raw(left + piece);
     if (startsWith(both, head)) return both.slice(head.length);
   }
