@@ -1,4 +1,4 @@
-import { RankineError } from '../errors.ts';
+import { invariant, RankineError } from '../errors.ts';
 import { gemm, multiply } from './gemm.ts';
 import {
   castLike,
@@ -15,6 +15,9 @@ import { type Svd, svd } from './svd.ts';
 
 /** Rows multiplied at a time: thin enough for many Krylov steps, wide enough to pay for reading the matrix. */
 const BLOCK = 16;
+/** A part this small is removed to working precision by one more subtraction. */
+const OVERLAP = 1e-3;
+const MAX_PASSES = 10;
 
 export interface TruncatedSvdOptions {
   /** Least number of dimensions carried beyond `rank`; default 10. */
@@ -100,17 +103,21 @@ function krylov<T extends Real>(a: Matrix<T>, steps: number, source: Random) {
   return { basis, images };
 }
 
-/** Orthonormal rows, orthogonal to the first `count` rows of `basis`. Twice: a nearly dependent row starts anew as noise. */
+/**
+ * Orthonormal rows, orthogonal to the first `count` rows of `basis`. Repeated until orthonormal rows had next to no
+ * part in the basis: where the rank is exhausted, QR fills up with directions that may lie in it.
+ */
 function orthonormalAgainst(basis: Float64Array, count: number, rows: Float64Array, n: number): Float64Array {
   let out = rows;
-  for (let pass = 0; pass < 2; pass++) {
+  for (let pass = 0; pass < MAX_PASSES; pass++) {
     const inner = { data: new Float64Array(BLOCK * count), offset: 0, stride: count };
     const view = (data: Float64Array, transposed = false) => ({ data, offset: 0, stride: n, transposed });
     gemm(BLOCK, count, n, 1, view(out), view(basis, true), inner);
     gemm(BLOCK, n, count, -1, inner, view(basis), view(out));
     out = orthonormalRows(out, n);
+    if (pass > 0 && inner.data.every((x) => Math.abs(x) < OVERLAP)) return out;
   }
-  return out;
+  invariant(false, 'the Krylov basis does not become orthogonal');
 }
 
 /** An orthonormal basis of the space of the rows, as rows. */
