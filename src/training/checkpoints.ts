@@ -1,13 +1,23 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { RankineError } from '../errors.ts';
-import { isTemporary, publishFolder, writeAtomic } from '../formats/atomic.ts';
+import { publishFolder, writeAtomic } from '../formats/atomic.ts';
 import { type LazyTensor, safetensorsChunks, writtenBytes } from '../formats/safetensors-write.ts';
 import type { TensorFile } from '../formats/tensor-file.ts';
 import type { NDArray } from '../graph/array.ts';
+import {
+  bestStep,
+  markBest,
+  pathOf,
+  prune,
+  recover,
+  remove,
+  stepsIn,
+  wholeSteps,
+} from './checkpoint-folder.ts';
 import { fromJson, toJson } from './json.ts';
 import {
+  broken,
   digesting,
   type FileDigest,
   groupFile,
@@ -19,7 +29,6 @@ import {
 } from './manifest.ts';
 
 const STATE = 'state.json';
-const BEST = 'best.json';
 
 /** What the trainer hands over after an update. */
 export interface CheckpointContent {
@@ -89,7 +98,7 @@ export async function openCheckpoints(
     ...checkpointReader(folder, onWarning),
     async save(content, { best = false } = {}) {
       await write(folder, content);
-      if (best) await writeAtomic(join(folder, BEST), `${JSON.stringify({ step: content.step })}\n`);
+      if (best) await markBest(folder, content.step);
       await prune(folder, keepLast);
     },
     async discardAfter(step) {
@@ -160,6 +169,7 @@ async function fill(folder: string, step: number, state: unknown, lists: TensorL
 async function load(folder: string, step: number): Promise<Checkpoint> {
   const path = pathOf(folder, step);
   const manifest = await readManifest(path);
+  if (manifest.step !== step) throw broken(path, `it was written as that of step ${manifest.step}`);
   await verifyHashes(path, manifest);
   const state = fromJson(await readFile(join(path, STATE), 'utf8'));
   const open = (group: string) => openGroup(path, manifest, group);
@@ -188,81 +198,5 @@ async function loadOrWarn(folder: string, step: number, warn: (error: RankineErr
     if (!(error instanceof RankineError) || error.code !== 'training/broken-checkpoint') throw error;
     warn(error);
     return undefined;
-  }
-}
-
-/** Keeps the last `keepLast` whole ones and the best; damaged ones go. */
-async function prune(folder: string, keepLast: number): Promise<void> {
-  const kept = new Set((await wholeSteps(folder)).slice(-keepLast));
-  const best = await bestStep(folder);
-  for (const step of await stepsIn(folder)) if (!kept.has(step) && step !== best) await remove(folder, step);
-}
-
-/** First out of sight, then away: a kill in between must not leave half a checkpoint under its name. */
-async function remove(folder: string, step: number): Promise<void> {
-  const doomed = join(folder, `.tmp-removed-${step}-${randomUUID()}`);
-  await rename(pathOf(folder, step), doomed);
-  await rm(doomed, { recursive: true, force: true });
-}
-
-/**
- * Clears what a killed process left. When step N was being replaced, its only whole copy may stand under a temporary
- * name: it gets its name back.
- */
-async function recover(folder: string): Promise<void> {
-  const present = new Set(await stepsIn(folder));
-  for (const name of (await readdir(folder)).filter(isTemporary)) {
-    const step = /^\.tmp-step-(\d+)-/.exec(name)?.[1];
-    const path = join(folder, name);
-    if (step === undefined || present.has(Number(step)) || !(await isWhole(path)))
-      await rm(path, { recursive: true, force: true });
-    else {
-      await rename(path, pathOf(folder, Number(step)));
-      present.add(Number(step));
-    }
-  }
-}
-
-async function isWhole(path: string): Promise<boolean> {
-  try {
-    await verifyHashes(path, await readManifest(path));
-    return true;
-  } catch (error) {
-    if (error instanceof RankineError) return false;
-    throw error;
-  }
-}
-
-function pathOf(folder: string, step: number): string {
-  return join(folder, `step-${step}`);
-}
-
-async function stepsIn(folder: string): Promise<number[]> {
-  const names = await readdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code === 'ENOENT') return [];
-    throw error;
-  });
-  return names.flatMap((name) => /^step-(\d+)$/.exec(name)?.slice(1).map(Number) ?? []).sort((a, b) => a - b);
-}
-
-async function wholeSteps(folder: string): Promise<number[]> {
-  const whole: number[] = [];
-  for (const step of await stepsIn(folder))
-    if (
-      await readManifest(pathOf(folder, step)).then(
-        () => true,
-        () => false,
-      )
-    )
-      whole.push(step);
-  return whole;
-}
-
-async function bestStep(folder: string): Promise<number | undefined> {
-  try {
-    return JSON.parse(await readFile(join(folder, BEST), 'utf8')).step;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
   }
 }

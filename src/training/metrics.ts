@@ -82,7 +82,7 @@ function encodeRecord({ step, name, value, time }: MetricRecord): string {
 
 function decodeRecord(line: string, path: string, number: number): MetricRecord {
   const record = parse(line);
-  const value = typeof record?.value === 'string' ? Number(record.value) : record?.value;
+  const value = VALUES[String(record?.value)] ?? record?.value;
   if (
     !record ||
     !Number.isInteger(record.step) ||
@@ -96,6 +96,12 @@ function decodeRecord(line: string, path: string, number: number): MetricRecord 
     );
   return { ...(record as unknown as MetricRecord), value };
 }
+
+const VALUES: Record<string, number | undefined> = {
+  NaN: Number.NaN,
+  Infinity: Number.POSITIVE_INFINITY,
+  '-Infinity': Number.NEGATIVE_INFINITY,
+};
 
 function parse(line: string): Record<string, unknown> | undefined {
   try {
