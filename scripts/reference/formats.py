@@ -8,9 +8,9 @@ import json
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 
-import numpy as np
 import torch
 from peft import (
     AdaLoraConfig, HiraConfig, LoraConfig, MissConfig, PeftModel, RandLoraConfig, VeraConfig, get_peft_model,
@@ -58,6 +58,14 @@ class Evil:
         return (os.system, ("echo owned",))
 
 
+def as_zip64(source, target):
+    """The same archive in the form that files beyond 4 GB have, forced by lowering the limit."""
+    zipfile.ZIP64_LIMIT = 100
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for entry in old.infolist():
+            new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry))
+
+
 def torch_files():
     g = torch.Generator().manual_seed(3)
     base = torch.randn(4, 6, generator=g)
@@ -68,6 +76,8 @@ def torch_files():
     }
     torch.save(state, OUT / "state.bin")
     torch.save(state, OUT / "state-legacy.bin", _use_new_zipfile_serialization=False)
+    as_zip64(OUT / "state.bin", OUT / "state-zip64.bin")
+    torch.manual_seed(3)
     module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.LayerNorm(2))
     torch.save({"epoch": 3, "state_dict": module.state_dict()}, OUT / "wrapped.bin")
     torch.save({"weight": base, "bad": Evil()}, OUT / "malicious.bin")

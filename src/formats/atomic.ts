@@ -44,7 +44,8 @@ async function replaceFile(path: string, content: Content): Promise<void> {
 
 /**
  * Publishes a folder at once: `fill` writes into a temporary folder beside it, which is synced and renamed.
- * With `replace`, an older folder is first renamed aside and removed after the new one stands in its place.
+ * With `replace`, an older folder is first renamed aside (to a temporary name) and removed after the new one stands in
+ * its place; no system renames one folder over another, so a kill between the two renames leaves both under such names.
  *
  * @throws RankineError `formats/folder-exists`, `formats/disk-full`, `formats/cannot-write`; errors of `fill` pass unchanged
  */
@@ -57,7 +58,7 @@ export async function publishFolder(
   try {
     const temporary = temporaryBeside(path);
     await mkdir(temporary, { recursive: true });
-    await fillAndMove(temporary, path, fill);
+    await fillAndMove(temporary, path, fill, options.replace === true);
     await syncFolder(dirname(path));
   } catch (error) {
     throw writeError(path, error);
@@ -68,11 +69,13 @@ async function fillAndMove(
   temporary: string,
   path: string,
   fill: (temporaryFolder: string) => Promise<void>,
+  replace: boolean,
 ): Promise<void> {
   try {
     await fill(temporary);
     await syncTree(temporary);
-    await moveIntoPlace(temporary, path);
+    if (replace) await moveIntoPlace(temporary, path);
+    else await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw error;
@@ -152,12 +155,16 @@ async function syncFile(path: string): Promise<void> {
 }
 
 async function refuseExisting(path: string): Promise<void> {
-  if (await exists(path))
-    throw new RankineError(
-      'formats/folder-exists',
-      `The folder ${path} exists already.`,
-      'Choose another folder, remove it, or ask to overwrite it.',
-    );
+  if (await exists(path)) throw folderExists(path);
+}
+
+function folderExists(path: string, cause?: unknown): RankineError {
+  return new RankineError(
+    'formats/folder-exists',
+    `The folder ${path} exists already.`,
+    'Choose another folder, remove it, or ask to overwrite it.',
+    { cause },
+  );
 }
 
 /** True when something exists at `path`. */
@@ -183,6 +190,7 @@ export function writeError(path: string, cause: unknown): unknown {
       'Free some space or write to another disk, then run the command again.',
       { cause },
     );
+  if (code === 'ENOTEMPTY') return folderExists(path, cause); // made by another process meanwhile
   if (DENIED.has(code))
     return new RankineError(
       'formats/cannot-write',

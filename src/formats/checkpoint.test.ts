@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { goldenPath } from '../../tests/golden-formats.ts';
 import { array } from '../graph/array.ts';
-import { openCheckpoint } from './checkpoint.ts';
+import { openCheckpoint } from './open-checkpoint.ts';
 import { type LazyTensor, lazyTensors } from './safetensors-write.ts';
 import { writeCheckpoint } from './write-checkpoint.ts';
 import { writeSafetensors } from './write-safetensors.ts';

@@ -1,15 +1,10 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import { RankineError } from '../errors.ts';
 import type { NDArray, Shape } from '../graph/array.ts';
-import { exists } from './atomic.ts';
 import { type FileDType, isFloating, toFloat32 } from './file-dtype.ts';
-import { fileSource } from './file-source.ts';
-import { type JsonObject, readJsonObject } from './json-file.ts';
+import type { JsonObject } from './json-keys.ts';
 import { missingTensor } from './nearest.ts';
-import { openSafetensors } from './safetensors.ts';
+import { type LazyTensor, writtenDType } from './safetensors-write.ts';
 import type { TensorFile, TensorInfo } from './tensor-file.ts';
-import { openTorchPickle } from './torch-pickle.ts';
 
 /** A model in a folder: its configuration and its named tensors, read one at a time. */
 export interface Checkpoint {
@@ -27,19 +22,6 @@ export interface Checkpoint {
   /** Checks a shape before anything is read. @throws RankineError `formats/tensor-shape`, `formats/missing-tensor` */
   expect(name: string, shape: Shape): void;
   close(): Promise<void>;
-}
-
-/**
- * Opens a Hugging Face model folder: `config.json` and the weights of `model.safetensors`, its sharded form
- * (`model.safetensors.index.json`), `pytorch_model.bin` or its sharded form, in this order.
- *
- * @throws RankineError `formats/missing-folder`, `formats/missing-file`, `formats/broken-json`, `formats/no-weights`,
- *   `formats/half-written`, `formats/broken-index`, and those of the file formats
- */
-export async function openCheckpoint(folder: string): Promise<Checkpoint> {
-  await checkFolder(folder);
-  const config = await readJsonObject(join(folder, 'config.json'));
-  return checkpointOf(folder, config, await openWeights(folder, 'model', 'pytorch_model'));
 }
 
 /** A checkpoint over files already open; later files win where two hold the same name. */
@@ -80,99 +62,24 @@ function checkShape(file: string, info: TensorInfo, expected: Shape): void {
     );
 }
 
-async function checkFolder(folder: string): Promise<void> {
-  if (!(await exists(folder)))
-    throw new RankineError(
-      'formats/missing-folder',
-      `There is no folder ${folder}.`,
-      'Check the path, or give a Hugging Face id such as owner/name.',
-    );
+/** A model converted from another format: Hugging Face configuration and names, values made when read. */
+export interface ConvertedModel {
+  readonly config: JsonObject;
+  readonly tensors: readonly LazyTensor[];
 }
 
-/** Opens the weight files of a folder by their stems (`model`, `pytorch_model`), whole or sharded. */
-async function openWeights(folder: string, safeStem: string, torchStem: string): Promise<TensorFile[]> {
-  const candidates = [`${safeStem}.safetensors`, `${torchStem}.bin`];
-  for (const name of candidates) {
-    const path = join(folder, name);
-    if (await exists(path)) return [await openTensorFile(path)];
-    if (await exists(`${path}.index.json`)) return openShards(folder, `${name}.index.json`);
-  }
-  throw await noWeights(folder, candidates);
-}
-
-/** Opens a `.safetensors` file, or one written by `torch.save` where the name ends otherwise. The file closes if that fails. */
-export async function openTensorFile(path: string): Promise<TensorFile> {
-  const source = await fileSource(path);
-  try {
-    return await (path.endsWith('.safetensors') ? openSafetensors(source) : openTorchPickle(source));
-  } catch (error) {
-    await source.close();
-    throw error;
-  }
-}
-
-async function openShards(folder: string, indexName: string): Promise<TensorFile[]> {
-  const index = join(folder, indexName);
-  const weightMap = (await readJsonObject(index)).weight_map as Record<string, string>;
-  checkWeightMap(index, weightMap);
-  const files: TensorFile[] = [];
-  try {
-    for (const shard of new Set(Object.values(weightMap))) files.push(await openShard(folder, index, shard));
-    checkComplete(index, weightMap, files);
-    return files;
-  } catch (error) {
-    for (const file of files) await file.close();
-    throw error;
-  }
-}
-
-async function openShard(folder: string, index: string, shard: string): Promise<TensorFile> {
-  const path = join(folder, shard);
-  if (await exists(path)) return openTensorFile(path);
-  throw halfWritten(folder, `${index} names the file ${shard}, which is missing`);
-}
-
-function checkWeightMap(index: string, weightMap: unknown): void {
-  const isMap = typeof weightMap === 'object' && weightMap !== null && !Array.isArray(weightMap);
-  // Shards lie beside the index: a name with a separator would reach outside the folder.
-  const proper = (file: unknown) => typeof file === 'string' && /^[^/\\]+$/.test(file) && file !== '..';
-  if (isMap && Object.values(weightMap).every(proper)) return;
-  throw new RankineError(
-    'formats/broken-index',
-    `${index} has no proper weight_map from tensor names to file names beside it.`,
-    'Download it again.',
+/** Lets a converted model be used as a checkpoint without a folder; `name` stands for the file in messages. */
+export function checkpointFrom(name: string, { config, tensors }: ConvertedModel): Checkpoint {
+  const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const infos = tensors.map(
+    (t) => [t.name, { name: t.name, shape: t.shape, dtype: writtenDType(t) }] as const,
   );
-}
-
-function checkComplete(index: string, weightMap: Record<string, string>, files: TensorFile[]): void {
-  const held = new Set(files.flatMap((file) => [...file.tensors.keys()]));
-  const missing = Object.keys(weightMap).find((name) => !held.has(name));
-  if (missing === undefined) return;
-  throw new RankineError(
-    'formats/broken-index',
-    `${index} says that ${weightMap[missing]} holds the tensor ${missing}, but it does not.`,
-    'The index and the files come from different versions; download them together.',
-  );
-}
-
-async function noWeights(folder: string, candidates: string[]): Promise<RankineError> {
-  const leftover = (await readdir(folder)).find((name) => /\.(safetensors|bin)/.test(name));
-  if (leftover)
-    return halfWritten(
-      folder,
-      `it holds ${leftover}, but neither ${candidates.join(' nor ')} nor their index`,
-    );
-  return new RankineError(
-    'formats/no-weights',
-    `The folder ${folder} holds no weights: neither ${candidates.join(' nor ')} nor their index.`,
-    'Give a folder in Hugging Face form; weights in other forms (gguf, onnx) are not read.',
-  );
-}
-
-function halfWritten(folder: string, fact: string): RankineError {
-  return new RankineError(
-    'formats/half-written',
-    `The model folder ${folder} is incomplete: ${fact}.`,
-    'Download or save the model again.',
-  );
+  const file: TensorFile = {
+    file: name,
+    tensors: new Map(infos),
+    metadata: {},
+    read: async (tensor) => byName.get(tensor)!.read(),
+    close: async () => {},
+  };
+  return checkpointOf(name, config, [file]);
 }

@@ -63,14 +63,16 @@ interface Link {
 
 /** A new snapshot appears by one rename; one that is there already, made for other files, is added to. */
 async function linkSnapshot(snapshot: string, links: readonly Link[]): Promise<void> {
-  if (await exists(snapshot)) {
+  const linkInto = async (folder: string) => {
     for (const { path, blob } of links)
-      if (!(await exists(join(snapshot, path)))) await linkBlob(blob, join(snapshot, path));
-    return;
+      if (!(await exists(join(folder, path)))) await linkBlob(blob, join(folder, path));
+  };
+  try {
+    await publishFolder(snapshot, linkInto);
+  } catch (error) {
+    if (!(error instanceof RankineError) || error.code !== 'formats/folder-exists') throw error;
+    await linkInto(snapshot);
   }
-  await publishFolder(snapshot, async (temporary) => {
-    for (const { path, blob } of links) await linkBlob(blob, join(temporary, path));
-  });
 }
 
 function blobPath(repository: HubRepository, entry: ListFileEntry): string {

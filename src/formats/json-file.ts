@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { RankineError } from '../errors.ts';
 import { readError } from './file-source.ts';
-
-export type JsonObject = Record<string, unknown>;
+import type { JsonObject } from './json-keys.ts';
 
 /**
  * Reads a file that holds one JSON object.

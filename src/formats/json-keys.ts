@@ -1,3 +1,6 @@
+/** A parsed JSON object whose fields are not yet checked. */
+export type JsonObject = Record<string, unknown>;
+
 /**
  * The first key that stands twice at the top level of a JSON object, or undefined.
  * `JSON.parse` keeps the last of two equal keys and says nothing, so the text itself is scanned; it must be valid JSON.

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
-import type { JsonObject } from './json-file.ts';
+import type { JsonObject } from './json-keys.ts';
 
 const names = z.array(z.string());
 const optional = <T extends z.ZodType>(type: T) => type.nullish();

@@ -22,6 +22,7 @@ async function expectTensors(name: string, expected: Record<string, GoldenTensor
 describe('checkpoints of torch.save', () => {
   test('zip form: transposed, sliced, expanded, half, parameter, empty and scalar tensors', () =>
     expectTensors('state.bin', golden.state));
+  test('zip64, the form of files beyond 4 GB', () => expectTensors('state-zip64.bin', golden.state));
   test('the older stream form', () => expectTensors('state-legacy.bin', golden.state));
   test('a state dict inside a training checkpoint', () => expectTensors('wrapped.bin', golden.wrapped));
 

@@ -1,7 +1,7 @@
 import { copyFile, readdir, realpath } from 'node:fs/promises';
 import { join } from 'node:path';
 import { publishFolder, writeAtomic } from './atomic.ts';
-import type { JsonObject } from './json-file.ts';
+import type { JsonObject } from './json-keys.ts';
 import { type LazyTensor, type SafetensorsOptions, writtenBytes } from './safetensors-write.ts';
 import { writeSafetensors } from './write-safetensors.ts';
 
@@ -12,6 +12,8 @@ export interface WriteCheckpointOptions {
   readonly maxShardBytes?: number;
   /** Model folder whose tokenizer, generation and preprocessor files are copied. */
   readonly copyFrom?: string;
+  /** Further files by name, such as a tokenizer.json; they win over those of `copyFrom`. */
+  readonly files?: Readonly<Record<string, string | Uint8Array>>;
   /** Replace a folder that exists already; without it that is an error. */
   readonly replace?: boolean;
 }
@@ -31,11 +33,12 @@ export async function writeCheckpoint(
   tensors: Iterable<LazyTensor> | AsyncIterable<LazyTensor>,
   options: WriteCheckpointOptions = {},
 ): Promise<void> {
-  const { dtype = 'F32', maxShardBytes = 5e9, copyFrom, replace } = options;
+  const { dtype = 'F32', maxShardBytes = 5e9, copyFrom, files = {}, replace } = options;
   await publishFolder(
     folder,
     async (temporary) => {
       if (copyFrom !== undefined) await copyCompanions(copyFrom, temporary);
+      for (const [name, content] of Object.entries(files)) await writeAtomic(join(temporary, name), content);
       const announced: LazyTensor[] = [];
       for await (const tensor of tensors) announced.push(tensor);
       await writeShards(temporary, announced, maxShardBytes, { dtype });
