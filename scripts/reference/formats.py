@@ -1,7 +1,9 @@
 """Records the golden files of src/formats: safetensors, torch pickles (one malicious) and PEFT adapters.
 
 Run from the repository root with torch, transformers, peft and safetensors installed:
-    python scripts/reference/formats.py
+    PYTHONHASHSEED=0 python scripts/reference/formats.py
+
+Equal runs give equal files, but for state-legacy.bin, which names its storages by their addresses.
 """
 
 import json

@@ -1,8 +1,9 @@
 import { RankineError } from '../errors.ts';
 import type { ByteSource } from './byte-source.ts';
 import { FILE_BYTES } from './file-dtype.ts';
-import { type PickleValue, unpickle } from './pickle.ts';
+import { unpickle } from './pickle.ts';
 import { PickleTruncated } from './pickle-reader.ts';
+import type { PickleValue } from './pickle-values.ts';
 import { type TorchContent, type TorchStorage, torchWorld } from './torch-values.ts';
 
 const MAGIC = 0x1950a86a20f9469cfc6cn;

@@ -3,7 +3,8 @@ import { type NDArray, sizeOf, zeros } from '../graph/array.ts';
 import type { ByteSource } from './byte-source.ts';
 import { decodeTensor, FILE_BYTES } from './file-dtype.ts';
 import { missingTensor } from './nearest.ts';
-import { type PickleValue, unpickle } from './pickle.ts';
+import { unpickle } from './pickle.ts';
+import type { PickleValue } from './pickle-values.ts';
 import type { TensorFile } from './tensor-file.ts';
 import { readLegacyTorch } from './torch-legacy.ts';
 import {

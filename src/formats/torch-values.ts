@@ -7,7 +7,7 @@ import {
   PickleTuple,
   type PickleValue,
   type PickleWorld,
-} from './pickle.ts';
+} from './pickle-values.ts';
 
 /** A block of numbers that tensors are views of. */
 export interface TorchStorage extends PickleObject {
