@@ -24,7 +24,7 @@ export function explainHubError(error: unknown, settings: HubSettings, kind: Hub
   if (!isNetworkError(error)) return error;
   return new RankineError(
     'formats/hub-unreachable',
-    `${settings.endpoint} cannot be reached for ${what} (${reason(error)}), and the cache has no complete copy.`,
+    `${settings.endpoint} cannot be reached for ${what} (${reason(error)}), and no copy in the cache was used.`,
     'Check the network and HF_ENDPOINT, or give a local folder.',
     { cause: error },
   );

@@ -4,6 +4,8 @@ export interface FileChoice {
   choose(paths: readonly string[]): string[];
   /** Whether files already in the cache suffice, so that the network need not be asked. */
   suffices(paths: readonly string[]): boolean;
+  /** Whether they can be worked with where the network cannot be asked; less than `suffices`. */
+  usable(paths: readonly string[]): boolean;
 }
 
 // Only files at the root and the folders that sentence-transformers makes (1_Pooling): no other framework's copies.
@@ -20,11 +22,18 @@ export const MODEL_FILES: FileChoice = {
     const small = paths.filter((path) => (SMALL.test(path) || LICENCE.test(path)) && !INDEX.test(path));
     return [...small, ...weights(paths)];
   },
-  suffices(paths) {
-    if (paths.includes('adapter_config.json')) return weights(paths).length > 0;
-    return paths.includes('config.json') && paths.some((p) => TEXT_OR_IMAGE.test(p)) && hasAllWeights(paths);
-  },
+  suffices: (paths) => isUsableModel(paths) && (isAdapter(paths) || paths.some((p) => TEXT_OR_IMAGE.test(p))),
+  // Python may have fetched the weights alone, and some models have no tokenizer.
+  usable: isUsableModel,
 };
+
+function isAdapter(paths: readonly string[]): boolean {
+  return paths.includes('adapter_config.json');
+}
+
+function isUsableModel(paths: readonly string[]): boolean {
+  return (isAdapter(paths) || paths.includes('config.json')) && hasAllWeights(paths);
+}
 
 function weights(paths: readonly string[]): string[] {
   const safe = paths.filter((path) => SAFETENSORS.test(path));
@@ -46,5 +55,10 @@ const ABOUT = /(^|\/)(dataset_infos?\.json|README\.md|\.gitattributes)$/;
 /** The tables of a dataset. What a snapshot holds suffices: a download of ours makes it appear complete. */
 export const DATASET_FILES: FileChoice = {
   choose: (paths) => paths.filter((path) => TABLE.test(path) && !ABOUT.test(path)),
-  suffices: (paths) => paths.some((path) => TABLE.test(path) && !ABOUT.test(path)),
+  suffices: hasTable,
+  usable: hasTable,
 };
+
+function hasTable(paths: readonly string[]): boolean {
+  return paths.some((path) => TABLE.test(path) && !ABOUT.test(path));
+}

@@ -140,6 +140,24 @@ describe('models', () => {
     expect(requests).toEqual([]);
   });
 
+  test('weights without a tokenizer: completed online, used as they are offline or without a connection', async () => {
+    const snapshot = join(repository(), 'snapshots', COMMIT);
+    await mkdir(join(repository(), 'refs'), { recursive: true });
+    await mkdir(snapshot, { recursive: true });
+    await writeFile(join(repository(), 'refs/main'), COMMIT);
+    for (const name of ['config.json', 'model.safetensors'])
+      await writeFile(join(snapshot, name), 'by Python');
+    expect(await resolveModel('o/n', { env: { ...env, HF_HUB_OFFLINE: '1' } })).toBe(snapshot);
+    const unplugged = { ...env, HF_ENDPOINT: 'http://127.0.0.1:1' };
+    expect(await resolveModel('o/n', { env: unplugged })).toBe(snapshot);
+    await expect(resolveModel('o/n', { env: unplugged, refresh: true })).rejects.toMatchObject({
+      code: 'formats/hub-unreachable',
+    });
+    await resolveModel('o/n', { env });
+    expect(await readdir(snapshot)).toContain('tokenizer.json');
+    expect(await readFile(join(snapshot, 'model.safetensors'), 'utf8')).toBe('by Python');
+  });
+
   test('HF_HUB_CACHE and a local path win', async () => {
     const other = await mkdtemp(join(tmpdir(), 'rankine-hub-'));
     const folder = await resolveModel('o/n', { env: { ...env, HF_HUB_CACHE: other } });
@@ -187,7 +205,11 @@ describe('interrupted and damaged downloads', () => {
 
   test('a path that leads outside is refused', async () => {
     behaviour.files = { ...FILES, '../../evil.json': '{}' };
-    const files = { choose: (paths: readonly string[]) => [...paths], suffices: () => false };
+    const files = {
+      choose: (paths: readonly string[]) => [...paths],
+      suffices: () => false,
+      usable: () => false,
+    };
     await expect(resolveModel('o/n', { env, files })).rejects.toMatchObject({
       code: 'formats/hub-download',
       message: expect.stringContaining('evil.json'),

@@ -52,25 +52,30 @@ async function resolve(
   const settings = await hubSettings(options.env ?? process.env);
   const files = options.files ?? usual;
   const folder = repositoryFolder(settings, kind, id.name);
-  const cached = await cachedSnapshot(folder, id.revision, files);
-  if (cached && (settings.offline || !options.refresh)) return cached;
-  if (settings.offline) throw offline(settings, kind, id);
+  const cached = await cachedSnapshot(folder, id.revision);
+  const held = cached ? await snapshotFiles(cached) : [];
+  if (cached && files.suffices(held) && (settings.offline || !options.refresh)) return cached;
+  const usable = cached && files.usable(held) ? cached : undefined;
+  if (settings.offline) {
+    if (usable) return usable;
+    throw offline(settings, kind, id);
+  }
   try {
     return await download(settings, kind, id, files, folder, options);
   } catch (error) {
-    throw explainHubError(error, settings, kind, id);
+    const explained = explainHubError(error, settings, kind, id);
+    if (usable && !options.refresh && isUnreachable(explained)) return usable;
+    throw explained;
   }
 }
 
-async function cachedSnapshot(
-  folder: string,
-  revision: string,
-  files: FileChoice,
-): Promise<string | undefined> {
+function isUnreachable(error: unknown): boolean {
+  return error instanceof RankineError && error.code === 'formats/hub-unreachable';
+}
+
+async function cachedSnapshot(folder: string, revision: string): Promise<string | undefined> {
   const commit = await cachedCommit(folder, revision);
-  if (!commit) return undefined;
-  const snapshot = snapshotFolder(folder, commit);
-  return files.suffices(await snapshotFiles(snapshot)) ? snapshot : undefined;
+  return commit ? snapshotFolder(folder, commit) : undefined;
 }
 
 async function download(
