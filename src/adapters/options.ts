@@ -1,0 +1,62 @@
+import { z } from 'zod';
+import { RankineError } from '../errors.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import { matchesPattern } from './targets.ts';
+
+/** Options that every weight form has. */
+export const adapterOptions = z.strictObject({
+  /** Rank r. */
+  rank: z.int().positive().default(8).describe('rank r of the change'),
+  /** Scale numerator; default: twice the rank. */
+  alpha: z
+    .number()
+    .positive()
+    .optional()
+    .describe('the change is scaled by alpha / rank (default: 2 × rank)'),
+  /** Module suffixes, a regular expression over whole paths, or `all-linear`. */
+  targets: z
+    .union([z.string(), z.array(z.string()).min(1)])
+    .default('all-linear')
+    .describe('layers to adapt: suffixes, one regular expression, or all-linear'),
+  exclude: z
+    .union([z.string(), z.array(z.string())])
+    .optional()
+    .describe('layers to leave out, in the form of targets'),
+  /** Dropout on the adapter's input. */
+  dropout: z.number().min(0).max(0.99).default(0).describe('dropout on the input of the adapter'),
+  bias: z.enum(['none', 'all', 'lora_only']).default('none').describe('biases that are trained too'),
+  rankPattern: z
+    .record(z.string(), z.int().positive())
+    .default({})
+    .describe('rank by layer suffix or expression'),
+  alphaPattern: z.record(z.string(), z.number()).default({}).describe('alpha by layer suffix or expression'),
+  /** Modules of the base trained in full beside the adapter, by suffix. */
+  modulesToSave: z
+    .array(z.string())
+    .default([])
+    .describe('modules of the base that are trained in full, by suffix'),
+});
+
+export type AdapterOptions = z.infer<typeof adapterOptions>;
+
+/** A layer's own options: PEFT's pattern rule, the first matching key wins. */
+export function resolveOptions<O extends AdapterOptions>(options: O, layer: LayerSpec): O {
+  const find = <T>(patterns: Record<string, T>): T | undefined => {
+    const key = Object.keys(patterns).find((k) => matchesPattern(k, layer.name));
+    return key === undefined ? undefined : patterns[key];
+  };
+  const rank = find(options.rankPattern) ?? options.rank;
+  const alpha = find(options.alphaPattern) ?? options.alpha ?? 2 * options.rank;
+  return { ...options, rank, alpha };
+}
+
+/** Throws `adapters/rank` where the rank exceeds the smaller side of the layer's matrix. */
+export function checkRank(form: string, layer: LayerSpec, rank: number): void {
+  const most = Math.min(layer.out, layer.in);
+  if (rank > most)
+    throw new RankineError(
+      'adapters/rank',
+      `${form}: rank ${rank} exceeds the smaller side of ${layer.name} (${layer.out}×${layer.in}).`,
+      `Use at most ${most}, or give this layer a rank of its own with rankPattern.`,
+    );
+}

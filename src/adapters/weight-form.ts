@@ -1,0 +1,123 @@
+import type { z } from 'zod';
+import type { PeftAdapter } from '../formats/peft.ts';
+import type { NDArray, Tensor } from '../graph/index.ts';
+import type { Random } from '../linalg/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import type { BaseLayer, Context } from '../models/context.ts';
+import type { AdapterOptions } from './options.ts';
+
+export type Arrays = Readonly<Record<string, NDArray>>;
+export type Tensors = Readonly<Record<string, Tensor>>;
+
+/** What a form may ask of the run before it starts; only what it declares in `needs` is computed. */
+export interface LayerStatistics {
+  /** Σ over the estimate's batches of ∂L/∂W at W₀, out×in. */
+  readonly gradient?: NDArray;
+}
+
+export interface InitContext {
+  /** W₀ ∈ R^{out×in} (conv2d [out, in, rows, columns], embedding [rows, width]), whatever the checkpoint's storage. */
+  readonly weight: NDArray;
+  readonly statistics: LayerStatistics;
+  /** Seeded by run, layer and purpose. */
+  random(purpose: string): Random;
+}
+
+/** A layer's factors. */
+export interface Factors {
+  readonly trainable: Arrays;
+  /** Tensors that the form needs and never trains. */
+  readonly frozen: Arrays;
+  /** Replaces W₀ (PiSSA's residual), out×in. */
+  readonly base?: NDArray;
+}
+
+/** One adapted layer while a run is alive. Arrays are live: steps may change them in place. */
+export interface AdaptedLayer<O extends AdapterOptions = AdapterOptions> {
+  readonly spec: LayerSpec;
+  /** The layer's own options: rank and alpha already resolved from the patterns. */
+  readonly options: O;
+  readonly trainable: Arrays;
+  readonly frozen: Arrays;
+}
+
+/** What a form's steps see. */
+export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
+  /** Optimizer steps finished before this one, from 0. */
+  readonly step: number;
+  readonly total: number;
+  readonly layers: readonly AdaptedLayer<O>[];
+  /** ∂L/∂ of a trainable tensor, unclipped; present in `afterGradient` and `afterStep`. */
+  gradient(layer: AdaptedLayer<O>, name: string): NDArray;
+  /** Zeroes the optimizer's state of a trainable tensor. */
+  resetOptimizer(layer: AdaptedLayer<O>, name: string): void;
+  /** Adds to a layer's frozen weight, out×in (merging during training). */
+  addToBase(layer: AdaptedLayer<O>, delta: NDArray): void;
+  /** Logged with the step's metrics, e.g. live ranks. */
+  report(name: string, value: number): void;
+  random(purpose: string): Random;
+}
+
+/** Work around optimizer steps, over all layers at once. State lives in `state`, which checkpoints hold. */
+export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
+  /** Named arrays that must survive a resume. */
+  readonly state: Record<string, NDArray>;
+  beforeStep?(info: StepInfo<O>): void | Promise<void>;
+  afterGradient?(info: StepInfo<O>): void | Promise<void>;
+  afterStep?(info: StepInfo<O>): void | Promise<void>;
+  endOfTask?(info: StepInfo<O>): void | Promise<void>;
+}
+
+/** What a form costs on a layer, in numbers (not bytes). */
+export interface FormCost {
+  readonly trainable: number;
+  readonly frozen: number;
+}
+
+export interface ExportedFactors {
+  readonly spec: LayerSpec;
+  readonly options: AdapterOptions;
+  readonly arrays: Arrays;
+  /** Written without transposition for GPT-2's Conv1D; PEFT flags it. */
+  readonly fanInFanOut: boolean;
+}
+
+/**
+ * How a layer's weight changes: one method, one file. `forward` and `weight` are symbolic and must agree:
+ * forward(x) = x weight(W₀)ᵀ + b without dropout.
+ */
+export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
+  readonly name: string;
+  readonly title: string;
+  /** Authors, venue or year, arXiv id. */
+  readonly paper: string;
+  /** Trainable numbers of an m×n layer as a formula. */
+  readonly trainable: string;
+  readonly whenToChoose: string;
+  readonly options: z.ZodType<O>;
+  readonly kinds: readonly LayerSpec['kind'][];
+  readonly needs?: readonly (keyof LayerStatistics)[];
+  cost(layer: LayerSpec, options: O): FormCost;
+  init(layer: LayerSpec, options: O, context: InitContext): Factors | Promise<Factors>;
+  /** The adapted layer's output; absent: through `weight`. */
+  forward?(x: Tensor, base: BaseLayer, factors: Tensors, options: O, c: Context): Tensor;
+  /** The effective weight, out×in. */
+  weight(base: Tensor, factors: Tensors, options: O, layer: LayerSpec): Tensor;
+  /** Added to the loss while training, per layer. */
+  penalty?(factors: Tensors, options: O, layers: number): Tensor;
+  steps?(options: O, layers: readonly AdaptedLayer<O>[]): FormSteps<O>;
+  /** PEFT's file of the adapter; absent where no exact one exists. */
+  toPeft?(layers: readonly ExportedFactors[], options: O): PeftAdapter;
+  /** Factors from PEFT's file by layer name. */
+  fromPeft?(adapter: PeftAdapter, layers: readonly LayerSpec[]): PeftImport<O>;
+}
+
+export interface PeftImport<O extends AdapterOptions = AdapterOptions> {
+  readonly options: O;
+  readonly factors: ReadonlyMap<string, Factors>;
+}
+
+/** Checks a form's type and forgets its options', for lists of forms. */
+export function defineForm<O extends AdapterOptions>(form: WeightForm<O>): WeightForm {
+  return form as unknown as WeightForm;
+}

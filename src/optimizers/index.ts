@@ -1,0 +1,3 @@
+export * from './optimizer.ts';
+export * from './pieces.ts';
+export { optimizers } from './registry.ts';

@@ -1,0 +1,140 @@
+import { add, div, mul, pow, sign, sqrt, sub, type Tensor } from '../graph/index.ts';
+import type { ParameterInfo, StateSpec, UpdateRule } from './optimizer.ts';
+
+/** What a piece sees beside the direction that it transforms. */
+export interface PieceContext {
+  readonly parameter: Tensor;
+  readonly rate: Tensor;
+  readonly step: Tensor;
+}
+
+type State = Readonly<Record<string, Tensor>>;
+
+/** A transformation of the direction of descent, with state of its own. */
+export interface Piece {
+  state(parameter: ParameterInfo): Readonly<Record<string, StateSpec>>;
+  apply(direction: Tensor, state: State, context: PieceContext): { direction: Tensor; state: State };
+}
+
+const stateless = (apply: (u: Tensor, c: PieceContext) => Tensor): Piece => ({
+  state: () => ({}),
+  apply: (u, _, c) => ({ direction: apply(u, c), state: {} }),
+});
+
+/** Pieces one after the other; their states' names must differ. */
+export function chain(...pieces: readonly Piece[]): Piece {
+  return {
+    state: (p) => Object.assign({}, ...pieces.map((piece) => piece.state(p))),
+    apply(start, state, c) {
+      let direction = start;
+      const next: Record<string, Tensor> = {};
+      for (const piece of pieces) {
+        const result = piece.apply(direction, state, c);
+        direction = result.direction;
+        Object.assign(next, result.state);
+      }
+      return { direction, state: next };
+    },
+  };
+}
+
+/** Exponential average: β old + (1 − β) fresh. */
+export function average(old: Tensor, fresh: Tensor, beta: number): Tensor {
+  return add(mul(old, beta), mul(fresh, 1 - beta));
+}
+
+const correction = (beta: number, step: Tensor) => sub(1, pow(beta, step));
+
+export interface AdamOptions {
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  /** Where ε stands: `torch` M̂/(√V̂ + ε); `hf` √(1−β₂ᵗ)/(1−β₁ᵗ) · M/(√V + ε). */
+  form: 'torch' | 'hf';
+}
+
+/** Adam's direction (Kingma and Ba 2015, arXiv 1412.6980), without the rate. */
+export function scaleByAdam({ beta1, beta2, epsilon, form }: AdamOptions): Piece {
+  return {
+    state: ({ shape }) => ({ m: { shape }, v: { shape } }),
+    apply(g, { m, v }, { step }) {
+      const first = average(m, g, beta1);
+      const second = average(v, mul(g, g), beta2);
+      const [c1, c2] = [correction(beta1, step), sqrt(correction(beta2, step))];
+      const direction =
+        form === 'torch'
+          ? div(div(first, c1), add(div(sqrt(second), c2), epsilon))
+          : mul(div(first, add(sqrt(second), epsilon)), div(c2, c1));
+      return { direction, state: { m: first, v: second } };
+    },
+  };
+}
+
+/** Heavy-ball or Nesterov momentum as torch.optim.SGD: the first step takes the gradient undamped. */
+export function momentum(mu: number, options: { dampening: number; nesterov: boolean }): Piece {
+  return {
+    state: ({ shape }) => ({ momentum: { shape } }),
+    apply(g, { momentum: old }, { step }) {
+      // On step 1 the buffer is the gradient itself, whatever the dampening.
+      const damp = options.dampening === 0 ? g : mul(g, sub(1, mul(firstStep(step), options.dampening)));
+      const buffer = add(mul(old, mu), damp);
+      const direction = options.nesterov ? add(g, mul(buffer, mu)) : buffer;
+      return { direction, state: { momentum: buffer } };
+    },
+  };
+}
+
+/** 0 at step 1, 1 later. */
+function firstStep(step: Tensor): Tensor {
+  return sign(sub(step, 1));
+}
+
+/** Lion's direction (Chen et al. 2023, arXiv 2302.06675): the sign of a short average; a longer one is kept. */
+export function scaleByLion(beta1: number, beta2: number): Piece {
+  return {
+    state: ({ shape }) => ({ m: { shape } }),
+    apply: (g, { m }) => ({ direction: sign(average(m, g, beta1)), state: { m: average(m, g, beta2) } }),
+  };
+}
+
+/** The sign of the direction; 0 stays 0. */
+export const bySign: Piece = stateless((u) => sign(u));
+
+/** L2 penalty inside the gradient (torch.optim.SGD's weight_decay). */
+export function addWeightDecay(decay: number): Piece {
+  return stateless((u, { parameter }) => (decay === 0 ? u : add(u, mul(parameter, decay))));
+}
+
+/** Multiplies by η and, decoupled, decays the weight as it was before the step. */
+export function byRate(decay = 0, factor = 1): Piece {
+  return stateless((u, { parameter, rate }) => {
+    const eta = factor === 1 ? rate : mul(rate, factor);
+    return mul(decay === 0 ? u : add(u, mul(parameter, decay)), eta);
+  });
+}
+
+/** Multiplies by η; decays the weight as it is after the step. */
+export function byRateThenDecay(decay: number): Piece {
+  return stateless((u, { parameter, rate }) => {
+    const moved = mul(u, rate);
+    return decay === 0 ? moved : add(moved, mul(sub(parameter, moved), mul(rate, decay)));
+  });
+}
+
+/** One rule a parameter: p ← p − piece(g). */
+export function perParameter(
+  parameters: readonly ParameterInfo[],
+  piece: (p: ParameterInfo) => Piece,
+): UpdateRule[] {
+  return parameters.map((info) => {
+    const own = piece(info);
+    return {
+      parameters: [info],
+      state: own.state(info),
+      update({ parameters: [parameter], gradients: [g], state, rate, step }) {
+        const { direction, state: next } = own.apply(g, state, { parameter, rate, step });
+        return { parameters: [sub(parameter, direction)], state: next };
+      },
+    };
+  });
+}
