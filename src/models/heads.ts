@@ -17,7 +17,7 @@ import {
   unsqueeze,
 } from '../graph/index.ts';
 import type { BatchInputs, HeadOutput, Task } from './architecture.ts';
-import { type ModelConfig, labelCount } from './config.ts';
+import { labelCount, type ModelConfig } from './config.ts';
 import type { Context } from './context.ts';
 import type { Declarations } from './declare.ts';
 

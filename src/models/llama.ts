@@ -6,7 +6,8 @@ import { fields, type ModelConfig, refuse } from './config.ts';
 import type { Context } from './context.ts';
 import { type Declarations, declarations } from './declare.ts';
 import { declareDecoderHead, decoderHead } from './heads.ts';
-import { ropeConfig, ropeTable, rotate } from './rope.ts';
+import { ropeTable, rotate } from './rope.ts';
+import { ropeConfig } from './rope-frequencies.ts';
 
 /**
  * The Llama family: llama (SmolLM, TinyLlama, … are llamas), mistral, qwen2, qwen3. Hidden states pass through blocks of
@@ -134,5 +135,8 @@ function selfAttention(s: Sizes, c: Context, block: number, x: Tensor, batch: Ba
 }
 
 function feedForward(s: Sizes, c: Context, at: string, x: Tensor): Tensor {
-  return c.linear(`${at}.down_proj`, mul(s.act(c.linear(`${at}.gate_proj`, x)), c.linear(`${at}.up_proj`, x)));
+  return c.linear(
+    `${at}.down_proj`,
+    mul(s.act(c.linear(`${at}.gate_proj`, x)), c.linear(`${at}.up_proj`, x)),
+  );
 }
