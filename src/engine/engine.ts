@@ -1,8 +1,9 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
-import { RankineError } from '../errors.ts';
 import type { DType, NDArray, TypedArray } from '../graph/array.ts';
 import { BYTES, sizeOf } from '../graph/array.ts';
 import { type InputSpec, type Program, simplify, toOnnx } from '../graph/index.ts';
+import type { TensorType } from '../graph/tensor.ts';
+import { checkFeeds, checkOutputs, type Feeds, overlap } from './feeds.ts';
 import { Ledger } from './ledger.ts';
 import { loadRuntime, type Runtime } from './runtime.ts';
 
@@ -14,8 +15,6 @@ export interface EngineOptions {
   /** Threads inside one operator; default: all cores. Results are reproducible for one thread count. */
   threads?: number;
 }
-
-export type Feeds = Readonly<Record<string, NDArray>>;
 
 /** A program ready to run. */
 export interface Executable {
@@ -45,14 +44,9 @@ export interface CompileOptions {
   memoryPattern?: boolean;
 }
 
-interface Session {
-  session: InferenceSession;
-  runs: number;
-}
-
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const runtime = await loadRuntime(options);
-  const sessions = new Map<string, Promise<Session>>();
+  const sessions = new Map<string, Promise<InferenceSession>>();
   const ledger = new Ledger();
   return {
     device: runtime.device,
@@ -65,14 +59,14 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
       const key = `${await digest(bytes)}${pattern}`;
       let pending = sessions.get(key);
       if (!pending) {
-        pending = runtime.createSession(bytes, pattern).then((session) => ({ session, runs: 0 }));
+        pending = runtime.createSession(bytes, pattern);
         sessions.set(key, pending);
+        pending.catch(() => sessions.delete(key));
       }
-      const { session } = await pending;
-      return executable(runtime, session, program, simplified, inputs, outputs);
+      return executable(runtime, await pending, program, inputs, outputs);
     },
     async dispose() {
-      for (const pending of sessions.values()) await (await pending).session.release();
+      for (const pending of sessions.values()) await (await pending).release();
       sessions.clear();
     },
   };
@@ -83,59 +77,51 @@ type NameMap = readonly { name: string; onnx: string }[];
 function executable(
   runtime: Runtime,
   session: InferenceSession,
-  declared: Program,
-  simplified: Program,
+  program: Program,
   inputs: NameMap,
   outputs: NameMap,
 ): Executable {
-  const onnxNames = new Map(inputs.map((i) => [i.name, i.onnx]));
-  const types = new Map(Object.entries(simplified.outputs));
   return {
-    inputs: declared.inputs,
+    inputs: program.inputs,
     async run(feeds, into = {}) {
-      checkFeeds(declared.inputs, feeds);
+      checkFeeds(program.inputs, feeds);
+      checkOutputs(program.outputs, into);
       const ortFeeds: Record<string, OrtTensor> = {};
-      for (const [name, onnx] of onnxNames) ortFeeds[onnx] = runtime.tensor(feeds[name]);
+      for (const { name, onnx } of inputs) ortFeeds[onnx] = runtime.tensor(feeds[name]);
+      const direct = runtime.writesOutputs ? directOutputs(feeds, into) : new Set();
       const fetches: Record<string, OrtTensor | null> = {};
       for (const { name, onnx } of outputs)
-        if (into[name]) fetches[onnx] = runtime.tensor(into[name]);
-        else fetches[onnx] ??= null;
+        fetches[onnx] = direct.has(name) ? runtime.tensor(into[name]) : null;
       const results = await session.run(ortFeeds, fetches);
       const named: Record<string, NDArray> = {};
-      for (const { name, onnx } of outputs) {
-        const { shape, dtype } = types.get(name)!;
-        named[name] = into[name] ?? { shape, dtype, data: (await results[onnx].getData()) as TypedArray };
-      }
+      for (const { name, onnx } of outputs)
+        named[name] = direct.has(name)
+          ? into[name]
+          : await received(program.outputs[name], results[onnx], into[name]);
       return named;
     },
   };
 }
 
-/** ONNX Runtime ignores unknown feeds silently, so names are ours to check. */
-function checkFeeds(specs: readonly InputSpec[], feeds: Feeds): void {
-  const known = new Set<string>();
-  for (const spec of specs) {
-    known.add(spec.name);
-    const fed = feeds[spec.name];
-    if (!fed)
-      throw new RankineError('engine/missing-feed', `The program's input "${spec.name}" was not fed.`);
-    if (
-      fed.dtype !== spec.dtype ||
-      !sameDims(fed.shape, spec.shape) ||
-      fed.data.length !== sizeOf(spec.shape)
-    )
-      throw new RankineError(
-        'engine/feed-type',
-        `The input "${spec.name}" is ${spec.dtype}[${spec.shape}], but ${fed.dtype}[${fed.shape}] was fed.`,
-      );
+/**
+ * Outputs that the session may write into the caller's array itself. One that shares memory with a feed or with another
+ * output may not: it could be written while something still reads the other.
+ */
+function directOutputs(feeds: Feeds, into: Feeds): Set<string> {
+  const taken = Object.values(feeds);
+  const direct = new Set<string>();
+  for (const [name, array] of Object.entries(into)) {
+    if (!taken.some((other) => overlap(array, other))) direct.add(name);
+    taken.push(array);
   }
-  for (const name of Object.keys(feeds))
-    if (!known.has(name))
-      throw new RankineError('engine/unknown-feed', `The program has no input "${name}".`);
+  return direct;
 }
 
-function sameDims(a: readonly number[], b: readonly number[]): boolean {
-  return a.length === b.length && a.every((d, i) => d === b[i]);
+async function received(type: TensorType, result: OrtTensor, into?: NDArray): Promise<NDArray> {
+  const data = (await result.getData()) as TypedArray;
+  if (!into) return { shape: type.shape, dtype: type.dtype, data };
+  into.data.set(data as never);
+  return into;
 }
 
 async function digest(bytes: Uint8Array): Promise<string> {

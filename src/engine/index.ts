@@ -6,7 +6,7 @@ export {
   type Engine,
   type EngineOptions,
   type Executable,
-  type Feeds,
 } from './engine.ts';
+export type { Feeds } from './feeds.ts';
 export { Ledger, type MemoryKind } from './ledger.ts';
 export { compileLoop, type Loop } from './loop.ts';

@@ -1,20 +1,25 @@
-import type { NDArray, TypedArray } from '../graph/array.ts';
+import { RankineError } from '../errors.ts';
+import type { DType, TypedArray } from '../graph/array.ts';
 import { sizeOf } from '../graph/array.ts';
 import { type Program, simplify } from '../graph/index.ts';
 import { type Tensor, topological } from '../graph/tensor.ts';
+import { checkFeeds, checkOutputs, type Feeds } from './feeds.ts';
 
 /** A purely elementwise program as one generated loop that writes its outputs in place. */
 export interface Loop {
-  /** Runs over all elements; `into` may hold the very arrays that are fed. */
-  run(feeds: Readonly<Record<string, NDArray>>, into: Readonly<Record<string, NDArray>>): void;
+  /** Runs over all elements. Every output needs its array in `into`, which may be the very array that is fed. */
+  run(feeds: Feeds, into: Feeds): void;
 }
+
+const LOOP_TYPES: ReadonlySet<DType> = new Set(['float32', 'float64', 'bool']);
 
 const compiled = new Map<string, (feeds: TypedArray[], into: TypedArray[], n: number) => void>();
 
 /**
  * Lowers a program whose operators are all elementwise, over tensors of one shape and single numbers, to one loop over
  * typed arrays: ONNX Runtime does not fuse such chains and would write every intermediate to memory. Arithmetic is
- * float64 inside, rounded on store. Undefined for any other program.
+ * float64 inside, rounded on store. Undefined for any other program, also for one with integers, whose arithmetic a loop
+ * over numbers would not keep.
  */
 export function compileLoop(program: Program): Loop | undefined {
   const simplified = simplify(program);
@@ -26,7 +31,8 @@ export function compileLoop(program: Program): Loop | undefined {
   if (outputs.some(([, t]) => !isFull(t))) return undefined;
   for (const node of order) {
     if (node.op.name !== 'input' && !(node.op.elementwise && node.op.expression)) return undefined;
-    if (!node.outputs.every((t) => isFull(t) || sizeOf(t.shape) === 1)) return undefined;
+    if (!node.outputs.every((t) => LOOP_TYPES.has(t.dtype) && (isFull(t) || sizeOf(t.shape) === 1)))
+      return undefined;
   }
   const inputs = simplified.inputs;
   const source = loopSource(
@@ -42,13 +48,22 @@ export function compileLoop(program: Program): Loop | undefined {
   }
   const run = body;
   return {
-    run: (feeds, into) =>
+    run: (feeds, into) => {
+      checkFeeds(program.inputs, feeds);
+      checkOutputs(program.outputs, into);
       run(
         inputs.map((i) => feeds[i.name].data),
-        outputs.map(([name]) => into[name].data),
+        outputs.map(([name]) => outputArray(name, into)),
         n,
-      ),
+      );
+    },
   };
+}
+
+function outputArray(name: string, into: Feeds): TypedArray {
+  if (!into[name])
+    throw new RankineError('engine/missing-output', `The loop has no array for its output "${name}".`);
+  return into[name].data;
 }
 
 function loopSource(

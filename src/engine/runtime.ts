@@ -9,6 +9,8 @@ export interface Runtime {
   readonly threads: number;
   createSession(model: Uint8Array, memoryPattern: boolean): Promise<InferenceSession>;
   tensor(array: NDArray): OrtTensor;
+  /** Whether a run writes into arrays that it is given for its outputs; onnxruntime-web leaves them untouched. */
+  readonly writesOutputs: boolean;
 }
 
 interface OrtModule {
@@ -28,6 +30,7 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
   return {
     device,
     threads,
+    writesOutputs: inNode && device !== 'wasm',
     async createSession(model, memoryPattern) {
       try {
         return await ort.InferenceSession.create(model, {

@@ -1,4 +1,5 @@
-import { array, type DType, type NDArray, type Shape, sizeOf } from './array.ts';
+import type { DType, NDArray, Shape } from './array.ts';
+import { reference } from './evaluate-helpers.ts';
 import { apply, type Op, type Tensor } from './tensor.ts';
 
 const constantOp: Op = {
@@ -22,9 +23,12 @@ const fillOp: Op = {
   },
   evaluate: (node) => {
     const { shape, dtype } = node.outputs[0];
-    return [array(new Float64Array(sizeOf(shape)).fill(node.attributes.value as number), shape, dtype)];
+    const out = reference(dtype, shape);
+    const value = node.attributes.value as number;
+    out.data.fill((out.data instanceof BigInt64Array ? BigInt(value) : value) as never);
+    return [out];
   },
-  expression: (_operands, a) => `${a.value}`,
+  expression: (_operands, a) => (Object.is(a.value, -0) ? '-0' : `${a.value}`),
   elementwise: true,
 };
 

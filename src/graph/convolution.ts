@@ -1,5 +1,5 @@
 import { type NDArray, type Shape, sizeOf } from './array.ts';
-import { constant, fill } from './constant.ts';
+import { fill } from './constant.ts';
 import { add } from './elementwise.ts';
 import { coordinates, dot, reference, strides } from './evaluate-helpers.ts';
 import { scatterAdd } from './index-ops.ts';
@@ -132,15 +132,16 @@ export function conv2d(x: Tensor, weight: Tensor, bias?: Tensor, options: Partia
   return bias ? add(y, reshape(bias, [1, -1, 1, 1])) : y;
 }
 
+function requireImages(op: string, x: Tensor): void {
+  if (rank(x) !== 4) throw shapeError(op, [x], 'expected [batch, channels, rows, columns]');
+}
+
 /** Average over windows, padding counted as zeros: x [B, C, H, W]. */
 export function averagePool2d(x: Tensor, kernel: Pair, options: Partial<Window> = {}): Tensor {
+  requireImages('averagePool2d', x);
   const [batch, channels, height, width] = x.shape;
   const area = kernel[0] * kernel[1];
-  const weight = constant({
-    dtype: x.dtype,
-    shape: [1, 1, ...kernel],
-    data: new Float32Array(area).fill(1 / area),
-  });
+  const weight = fill([1, 1, ...kernel], 1 / area, x.dtype);
   const planes = reshape(x, [batch * channels, 1, height, width]);
   const y = conv2d(planes, weight, undefined, { stride: kernel, ...options });
   return reshape(y, [batch, channels, y.shape[2], y.shape[3]]);
@@ -149,8 +150,11 @@ export function averagePool2d(x: Tensor, kernel: Pair, options: Partial<Window> 
 const maxPoolOp: Op = {
   name: 'maxPool2d',
   infer: ([x], a) => {
+    requireImages('maxPool2d', x);
     const kernel = a.kernel as number[];
     const [rows, columns] = ([0, 1] as const).map((i) => outputSize(x.shape[2 + i], kernel[i], window(a), i));
+    if (rows < 1 || columns < 1)
+      throw shapeError('maxPool2d', [x], 'the window is larger than the padded input');
     const shape = [x.shape[0], x.shape[1], rows, columns];
     return [
       { shape, dtype: x.dtype },

@@ -1,5 +1,6 @@
 import { type DType, type NDArray, type Shape, sizeOf } from './array.ts';
 import { filledWith, scalar } from './constant.ts';
+import { reference } from './evaluate-helpers.ts';
 import { sumTo } from './reduce.ts';
 import { apply, type Node, type Op, sameShape, shapeError, type Tensor } from './tensor.ts';
 
@@ -85,15 +86,13 @@ function reduceToInputs(gradients: readonly (Tensor | undefined)[], node: Node):
 
 function mapElements(node: Node, inputs: readonly NDArray[], compute: (...v: number[]) => number): NDArray {
   const { shape, dtype } = node.outputs[0];
-  const n = sizeOf(shape);
   const indices = inputs.map((a) => broadcastIndex(a.shape, shape));
-  const data =
-    dtype === 'int64' ? new BigInt64Array(n) : dtype === 'bool' ? new Uint8Array(n) : new Float64Array(n);
-  for (let i = 0; i < n; i++) {
+  const out = reference(dtype, shape);
+  for (let i = 0; i < out.data.length; i++) {
     const value = compute(...inputs.map((a, k) => Number(a.data[indices[k](i)])));
-    data[i] = data instanceof BigInt64Array ? BigInt(Math.trunc(value)) : value;
+    out.data[i] = out.data instanceof BigInt64Array ? BigInt(Math.trunc(value)) : value;
   }
-  return { dtype, shape, data };
+  return out;
 }
 
 const unaryOps = {
@@ -180,6 +179,13 @@ const unaryOps = {
     expression: (x) => `Math.floor(${x})`,
     gradient: () => [undefined],
   }),
+  relu: elementwiseOp('relu', {
+    onnx: 'Relu',
+    arity: 1,
+    compute: (x) => Math.max(x, 0),
+    expression: (x) => `Math.max(${x}, 0)`,
+    gradient: (g, [x]) => [where(greater(x, 0), g, 0)],
+  }),
   not: elementwiseOp('not', {
     onnx: 'Not',
     arity: 1,
@@ -259,7 +265,8 @@ const binaryOps = {
   }),
   equal: elementwiseOp(
     'equal',
-    compare('Equal', (a, b) => a === b, '==='),
+    // Loose: truth is 0 or 1 in memory and true or false inside a generated loop.
+    compare('Equal', (a, b) => a === b, '=='),
   ),
   greater: elementwiseOp(
     'greater',
@@ -306,10 +313,14 @@ const castOp: Op = {
   infer: ([x], a) => [{ shape: x.shape, dtype: a.to as DType }],
   gradient: (node, [g]) => [g && isFloat(node.inputs[0].dtype) ? cast(g, node.inputs[0].dtype) : undefined],
   lower: (node, builder) => builder.emitFor(node, 'Cast', { to: builder.typeCode(node.outputs[0].dtype) }),
-  evaluate: (node, inputs) => [
-    mapElements(node, inputs, isFloat(node.outputs[0].dtype) ? (x) => x : Math.trunc),
-  ],
+  evaluate: (node, inputs) => [mapElements(node, inputs, conversion(node.outputs[0].dtype))],
 };
+
+/** What a cast does to a number: truth is being other than zero, integers drop the fraction. */
+function conversion(to: DType): (x: number) => number {
+  if (isFloat(to)) return (x) => x;
+  return to === 'bool' ? (x) => Number(x !== 0) : Math.trunc;
+}
 
 function isFloat(dtype: DType): boolean {
   return dtype === 'float32' || dtype === 'float64';
@@ -343,13 +354,17 @@ export const erf = unary(unaryOps.erf);
 export const sin = unary(unaryOps.sin);
 export const cos = unary(unaryOps.cos);
 export const floor = unary(unaryOps.floor);
+/** max(x, 0); its gradient at 0 is 0. */
+export const relu = unary(unaryOps.relu);
 export const not = unary(unaryOps.not);
 export const add = binary(binaryOps.add);
 export const sub = binary(binaryOps.sub);
 export const mul = binary(binaryOps.mul);
 export const div = binary(binaryOps.div);
 export const pow = binary(binaryOps.pow);
+/** The larger operand; where they are equal the gradient goes to the first, as in a clamp. */
 export const maximum = binary(binaryOps.maximum);
+/** The smaller operand; where they are equal the gradient goes to the first, as in a clamp. */
 export const minimum = binary(binaryOps.minimum);
 export const equal = binary(binaryOps.equal);
 export const greater = binary(binaryOps.greater);
@@ -365,10 +380,6 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 
 export function cast(x: Tensor, to: DType): Tensor {
   return x.dtype === to ? x : apply(castOp, [x], { to })[0];
-}
-
-export function relu(x: Tensor): Tensor {
-  return maximum(x, 0);
 }
 
 export function square(x: Tensor): Tensor {

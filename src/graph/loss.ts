@@ -65,8 +65,9 @@ function chunkLoss(
   // The target's logit comes from a dot product of its own: picking it from the logits would keep them alive.
   const own = sum(mul(x, gather(weight, ids)), 1);
   const target = bias ? add(own, gather(bias, ids)) : own;
-  const loss = sum(mul(w, sub(add(log(reshape(total, [n])), reshape(top, [n])), target)));
-  const inputs = bias ? [x, weight, bias] : [x, weight];
+  const losses = sub(add(log(reshape(total, [n])), reshape(top, [n])), target);
+  const loss = sum(mul(w, losses));
+  const inputs = bias ? [x, weight, w, bias] : [x, weight, w];
   return withGradient(loss, inputs, (g) => {
     const scale = div(mul(reshape(w, [n, 1]), g), total);
     const residual = scatterAdd(e, reshape(ids, [n, 1]), neg(total), 1);
@@ -74,6 +75,7 @@ function chunkLoss(
     return [
       mul(matmul(residual, weight), scale),
       matmul(residual, scaled, { transA: true }),
+      mul(losses, g),
       ...(bias ? [reshape(matmul(residual, scale, { transA: true }), bias.shape)] : []),
     ];
   });

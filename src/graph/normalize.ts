@@ -2,11 +2,20 @@ import { type NDArray, sizeOf } from './array.ts';
 import { add, div, exp, mul, sqrt, sub } from './elementwise.ts';
 import { reference } from './evaluate-helpers.ts';
 import { mean, sum } from './reduce.ts';
+import { expand } from './shape.ts';
 import { apply, type Node, type Op, rank, sameShape, shapeError, type Tensor } from './tensor.ts';
 
 function rows(x: NDArray, visit: (offset: number, width: number) => void): void {
   const width = x.shape[x.shape.length - 1];
   for (let offset = 0; offset < sizeOf(x.shape); offset += width) visit(offset, width);
+}
+
+function logSumExp(x: NDArray, offset: number, width: number): number {
+  let top = Number.NEGATIVE_INFINITY;
+  for (let i = 0; i < width; i++) top = Math.max(top, Number(x.data[offset + i]));
+  let total = 0;
+  for (let i = 0; i < width; i++) total += Math.exp(Number(x.data[offset + i]) - top);
+  return top + Math.log(total);
 }
 
 const softmaxOp: Op = {
@@ -22,11 +31,8 @@ const softmaxOp: Op = {
   evaluate: (_node, [x]) => {
     const out = reference(x.dtype, x.shape);
     rows(x, (o, w) => {
-      let top = Number.NEGATIVE_INFINITY;
-      for (let i = 0; i < w; i++) top = Math.max(top, Number(x.data[o + i]));
-      let total = 0;
-      for (let i = 0; i < w; i++) total += Math.exp(Number(x.data[o + i]) - top);
-      for (let i = 0; i < w; i++) out.data[o + i] = Math.exp(Number(x.data[o + i]) - top) / total;
+      const shift = logSumExp(x, o, w);
+      for (let i = 0; i < w; i++) out.data[o + i] = Math.exp(Number(x.data[o + i]) - shift);
     });
     return [out];
   },
@@ -42,9 +48,12 @@ const logSoftmaxOp: Op = {
   infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   gradient: (node, [g]) => [g && sub(g, mul(exp(node.outputs[0]), sum(g, -1, true)))],
   lower: (node, builder) => builder.emitFor(node, 'LogSoftmax', { axis: -1 }),
-  evaluate: (node, [x]) => {
-    const [out] = softmaxOp.evaluate(node, [x]);
-    for (let i = 0; i < out.data.length; i++) out.data[i] = Math.log(Number(out.data[i]));
+  evaluate: (_node, [x]) => {
+    const out = reference(x.dtype, x.shape);
+    rows(x, (o, w) => {
+      const shift = logSumExp(x, o, w);
+      for (let i = 0; i < w; i++) out.data[o + i] = Number(x.data[o + i]) - shift;
+    });
     return [out];
   },
 };
@@ -82,18 +91,33 @@ function normalizeRows(node: Node, [x, weight, bias]: readonly NDArray[], centre
   return [y, ...statistics];
 }
 
+/** Gradient of x from that of 1/σ, which gradients of gradients ask for. */
+function inverseGradient(g: Tensor, normalized: Tensor, inverse: Tensor): Tensor {
+  const width = normalized.shape[rank(normalized) - 1];
+  return mul(normalized, mul(g, mul(mul(inverse, inverse), -1 / width)));
+}
+
+function total(gradients: readonly (Tensor | undefined)[]): Tensor | undefined {
+  const present = gradients.filter((g) => g !== undefined);
+  return present.length > 0 ? present.reduce(add) : undefined;
+}
+
 const layerNormOp: Op = {
   name: 'layerNorm',
   infer: (inputs) => normalizedTypes('layerNorm', inputs, 2),
-  gradient: (node, [g]) => {
-    if (!g) return [];
+  gradient: (node, [g, gAverage, gInverse]) => {
     const [x, weight] = node.inputs;
     const [, average, inverse] = node.outputs;
     const normalized = mul(sub(x, average), inverse);
+    const statistics = [
+      gAverage && expand(mul(gAverage, 1 / x.shape[rank(x) - 1]), x.shape),
+      gInverse && inverseGradient(gInverse, normalized, inverse),
+    ];
+    if (!g) return [total(statistics)];
     const gw = mul(g, weight);
     const inner = sub(sub(gw, mean(gw, -1, true)), mul(normalized, mean(mul(gw, normalized), -1, true)));
     const leading = x.shape.slice(0, -1).map((_, i) => i);
-    return [mul(inner, inverse), sum(mul(g, normalized), leading), sum(g, leading)];
+    return [total([mul(inner, inverse), ...statistics]), sum(mul(g, normalized), leading), sum(g, leading)];
   },
   lower: (node, builder) =>
     builder.emitFor(node, 'LayerNormalization', {
@@ -111,14 +135,16 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: numb
 const rmsNormOp: Op = {
   name: 'rmsNorm',
   infer: (inputs) => normalizedTypes('rmsNorm', inputs, 1),
-  gradient: (node, [g]) => {
-    if (!g) return [];
+  gradient: (node, [g, gInverse]) => {
     const [x, weight] = node.inputs;
-    const normalized = mul(x, node.outputs[1]);
+    const inverse = node.outputs[1];
+    const normalized = mul(x, inverse);
+    const statistic = gInverse && inverseGradient(gInverse, normalized, inverse);
+    if (!g) return [statistic];
     const gw = mul(g, weight);
     const inner = sub(gw, mul(normalized, mean(mul(gw, normalized), -1, true)));
     const leading = x.shape.slice(0, -1).map((_, i) => i);
-    return [mul(inner, node.outputs[1]), sum(mul(g, normalized), leading)];
+    return [total([mul(inner, inverse), statistic]), sum(mul(g, normalized), leading)];
   },
   lower: (node, builder) => {
     // SimplifiedLayerNormalization lives in the default domain of ONNX Runtime; its second output is 1/rms.

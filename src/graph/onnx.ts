@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js';
-import { type DType, type NDArray, type Shape, sizeOf } from './array.ts';
+import { array, type DType, type NDArray, type Shape, sizeOf } from './array.ts';
 import type { Program } from './program.ts';
 import { type Node, type Tensor, topological } from './tensor.ts';
 
@@ -109,15 +109,7 @@ export class OnnxBuilder {
   }
 
   scalar(value: number, dtype: DType = 'float32'): string {
-    const data =
-      dtype === 'int64'
-        ? BigInt64Array.of(BigInt(value))
-        : dtype === 'int32'
-          ? Int32Array.of(value)
-          : dtype === 'float64'
-            ? Float64Array.of(value)
-            : Float32Array.of(value);
-    return this.constant({ dtype, shape: [], data });
+    return this.constant(array([value], [], dtype));
   }
 
   model(inputs: readonly Uint8Array[], outputs: readonly Uint8Array[]): Uint8Array {
@@ -168,8 +160,8 @@ export function toOnnx(program: Program): Serialized {
   const outputInfos = new Map<string, Uint8Array>();
   const outputNames = outputs.map(([name, tensor]) => {
     let onnx = builder.name(tensor);
-    // ONNX lets no input or initializer leave unchanged.
-    if (!onnx.startsWith('t')) onnx = builder.emit('Identity', [onnx])[0];
+    // ONNX lets no input or initializer leave unchanged, and no value leave twice.
+    if (!onnx.startsWith('t') || outputInfos.has(onnx)) onnx = builder.emit('Identity', [onnx])[0];
     outputInfos.set(onnx, valueInfo(onnx, tensor.dtype, tensor.shape));
     return { name, onnx };
   });

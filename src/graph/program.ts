@@ -1,6 +1,6 @@
 import { RankineError } from '../errors.ts';
 import type { DType, Shape } from './array.ts';
-import { apply, type Op, sameShape, type Tensor, topological } from './tensor.ts';
+import { apply, describe, type Op, type Tensor, topological } from './tensor.ts';
 
 /** A traced computation: named inputs in, named outputs out. */
 export interface Program {
@@ -28,7 +28,10 @@ export function input(name: string, shape: Shape, dtype: DType = 'float32'): Ten
   return apply(inputOp, [], { name, shape, dtype })[0];
 }
 
-/** Closes a trace. Throws when two different inputs bear one name. */
+/**
+ * Closes a trace. Throws `graph/input-clash` when two inputs bear one name, even with the same shape: a derivative with
+ * respect to one of them would silently miss the other's part.
+ */
 export function program(outputs: Readonly<Record<string, Tensor>>): Program {
   const inputs = new Map<string, InputSpec>();
   const owners = new Map<string, Tensor>();
@@ -37,10 +40,11 @@ export function program(outputs: Readonly<Record<string, Tensor>>): Program {
     const [tensor] = node.outputs;
     const name = String(node.attributes.name);
     const known = owners.get(name);
-    if (known && (!sameShape(known.shape, tensor.shape) || known.dtype !== tensor.dtype))
+    if (known)
       throw new RankineError(
         'graph/input-clash',
-        `Two inputs are named "${name}": ${known.dtype}[${known.shape}] and ${tensor.dtype}[${tensor.shape}].`,
+        `Two inputs are named "${name}": ${describe(known)} and ${describe(tensor)}.`,
+        'Make the input once and share the tensor.',
       );
     owners.set(name, tensor);
     inputs.set(name, { name, shape: tensor.shape, dtype: tensor.dtype });

@@ -1,5 +1,5 @@
 import { type NDArray, type Shape, sizeOf } from './array.ts';
-import { div, equal, mul, where } from './elementwise.ts';
+import { cast, div, equal, mul, where } from './elementwise.ts';
 import { coordinates, reference, strides } from './evaluate-helpers.ts';
 import { expand, reshape } from './shape.ts';
 import { apply, type Node, normalizeAxis, type Op, rank, sameShape, type Tensor } from './tensor.ts';
@@ -70,7 +70,7 @@ const maxOp = reduction(
     // Ties share the gradient, as in PyTorch's amax.
     const hit = equal(node.inputs[0], withOnes(node.outputs[0], node));
     const ones = where(hit, expand(g, node.inputs[0].shape), 0);
-    const count = sum(where(hit, 1, 0), node.attributes.axes as number[], true);
+    const count = sum(cast(hit, g.dtype), node.attributes.axes as number[], true);
     return div(ones, count);
   },
   Number.NEGATIVE_INFINITY,

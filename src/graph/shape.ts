@@ -184,13 +184,14 @@ export function concat(inputs: readonly Tensor[], axis: number): Tensor {
 
 /** Adds zeros before and after along one axis. */
 export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
+  const a = normalizeAxis('pad', axis, x);
   const zerosOf = (length: number) =>
     fill(
-      x.shape.map((d, i) => (i === axis ? length : d)),
+      x.shape.map((d, i) => (i === a ? length : d)),
       0,
       x.dtype,
     );
-  return concat([...(before ? [zerosOf(before)] : []), x, ...(after ? [zerosOf(after)] : [])], axis);
+  return concat([...(before ? [zerosOf(before)] : []), x, ...(after ? [zerosOf(after)] : [])], a);
 }
 
 /** Removes an axis of length one, or adds one. */
