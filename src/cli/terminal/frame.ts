@@ -4,7 +4,7 @@ import { bytes, count, duration, number, percent } from './format.ts';
 import type { Evaluation, RunView } from './run-view.ts';
 import { PLAIN, type Style } from './style.ts';
 import { table } from './table.ts';
-import { fit, flow, printable, truncate, widthOf } from './text.ts';
+import { fitWidth, flow, printable, truncate, widthOf } from './text.ts';
 
 export interface FrameOptions {
   readonly style?: Style;
@@ -34,15 +34,15 @@ export function renderFrame(view: RunView, width: number, options: FrameOptions 
 
 function titleLine({ title, status }: RunView, width: number, style: Style): string {
   const shown = truncate(printable(status), Math.floor(width / 2));
-  const name = fit(printable(title), Math.max(0, width - widthOf(shown) - 1));
+  const name = fitWidth(printable(title), Math.max(0, width - widthOf(shown) - 1));
   return `${style.strong(name)} ${style.accent(shown)}`;
 }
 
 function progressLine({ step, total, secondsLeft, status }: RunView, width: number, style: Style): string {
   const share = total > 0 ? step / total : 0;
   const left = status === 'done' ? '' : `  ${duration(secondsLeft)} left`;
-  const text = `  ${step}/${total}  ${percent(share)}${left}`;
-  return style.accent(bar(share, Math.max(5, width - widthOf(text)))) + text;
+  const text = truncate(`  ${step}/${total}  ${percent(share)}${left}`, width);
+  return style.accent(bar(share, width - widthOf(text))) + text;
 }
 
 function numberLines(view: RunView, width: number, style: Style): string[] {
@@ -68,10 +68,10 @@ function curveLines(view: RunView, width: number, height: number, style: Style):
   const lines = curve(view.losses, { width: inner, height, steps, values });
   const axis = lines.map((line, i) => {
     const label = i === 0 ? labels[0] : i === height - 1 ? labels[1] : '';
-    return `${style.dim(`${fit(label, margin, 'right')} ${label ? '┤' : '│'}`)}${style.good(line)}`;
+    return `${style.dim(`${fitWidth(label, margin, 'right')} ${label ? '┤' : '│'}`)}${style.good(line)}`;
   });
   const last = String(steps[1]);
-  const below = `${' '.repeat(margin + 2)}${fit(String(steps[0]), inner - last.length)}${last}`;
+  const below = `${' '.repeat(margin + 2)}${fitWidth(String(steps[0]), inner - last.length)}${last}`;
   return [...axis, style.dim(below)];
 }
 
@@ -89,7 +89,7 @@ function evaluationLines(all: readonly Evaluation[], width: number, room: number
   const align = ['right' as const, ...names.map(() => 'right' as const)];
   const [header, rule, ...body] = table(rows, { header: ['step', ...names, ''], align, width });
   const coloured = body.map((line, i) => (shown[i] === best ? style.good(line) : line));
-  return ['', style.dim(header), style.dim(rule.trimEnd()), ...coloured];
+  return ['', style.dim(header), style.dim(rule), ...coloured];
 }
 
 function latestAndBest(all: readonly Evaluation[], most: number): readonly Evaluation[] {

@@ -5,4 +5,4 @@ export { type FrameOptions, renderFrame } from './frame.ts';
 export type { Evaluation, RunView } from './run-view.ts';
 export { canRedraw, PLAIN, type Style, styleFor } from './style.ts';
 export { type TableOptions, table } from './table.ts';
-export { fit, printable, truncate, widthOf } from './text.ts';
+export { fitWidth, printable, truncate, widthOf } from './text.ts';

@@ -1,4 +1,4 @@
-import { type Align, fit, printable, widthOf } from './text.ts';
+import { type Align, fitWidth, printable, widthOf } from './text.ts';
 
 export interface TableOptions {
   readonly header?: readonly string[];
@@ -22,11 +22,11 @@ export function table(rows: readonly (readonly string[])[], options: TableOption
   const widths = shrink(natural, width - GAP.length * (columns - 1));
   const lines = cells.map((row) =>
     widths
-      .map((w, c) => fit(row[c] ?? '', w, align[c]))
+      .map((w, c) => fitWidth(row[c] ?? '', w, align[c]))
       .join(GAP)
       .trimEnd(),
   );
-  if (header) lines.splice(1, 0, widths.map((w) => '─'.repeat(w)).join(GAP));
+  if (header) lines.splice(1, 0, rule(header, widths));
   return lines;
 }
 
@@ -41,4 +41,12 @@ function shrink(natural: readonly number[], available: number): number[] {
     excess--;
   }
   return widths;
+}
+
+/** A stroke below each column that has a title. */
+function rule(header: readonly string[], widths: readonly number[]): string {
+  return widths
+    .map((width, c) => (header[c] ? '─' : ' ').repeat(width))
+    .join(GAP)
+    .trimEnd();
 }

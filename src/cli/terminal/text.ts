@@ -8,7 +8,7 @@ export function widthOf(text: string): number {
 export type Align = 'left' | 'right';
 
 /** Exactly `width` columns: padded, or cut with an ellipsis. `text` must not hold colour codes if it may be cut. */
-export function fit(text: string, width: number, align: Align = 'left'): string {
+export function fitWidth(text: string, width: number, align: Align = 'left'): string {
   const cut = truncate(text, width);
   const padding = ' '.repeat(Math.max(0, width - widthOf(cut)));
   return align === 'left' ? cut + padding : padding + cut;
