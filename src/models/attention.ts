@@ -114,3 +114,15 @@ function pastWindow(capacity: number, batch: BatchInputs, window: number): Tenso
   const width = constant({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(window)) });
   return where(less(distance, width), 0, MASKED);
 }
+
+/** Attention whose queries, keys and values are three plain layers over x [B, T, d]. */
+export function projectedAttention(
+  c: Context,
+  x: Tensor,
+  batch: BatchInputs,
+  names: readonly [q: string, k: string, v: string],
+  o: AttentionOptions,
+): Tensor {
+  const [q, k, v] = names.map((name) => splitHeads(c.linear(name, x), o.heads));
+  return attention(c, q, k, v, batch, o);
+}

@@ -2,10 +2,10 @@ import { add, mul, rmsNorm, type Tensor } from '../graph/index.ts';
 import { activation } from './activation.ts';
 import type { Architecture, BatchInputs, Task } from './architecture.ts';
 import { attention, splitHeads } from './attention.ts';
-import { fields, type ModelConfig, refuse } from './config.ts';
+import { fields, type ModelConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { type Declarations, declarations } from './declare.ts';
-import { declareDecoderHead, decoderHead } from './heads.ts';
+import { decoderHead } from './heads.ts';
 import { ropeTable, rotate } from './rope.ts';
 import { ropeConfig } from './rope-frequencies.ts';
 
@@ -17,7 +17,9 @@ import { ropeConfig } from './rope-frequencies.ts';
  */
 export function llama(config: ModelConfig, task: Task): Architecture {
   const s = sizes(config, task);
-  const d = declare(config, task, s);
+  const head = decoderHead(config, task, { ...s, embedding: `${s.base}embed_tokens` });
+  const d = declare(config, s);
+  head.declare(d);
   return {
     type: s.type,
     task,
@@ -34,10 +36,7 @@ export function llama(config: ModelConfig, task: Task): Architecture {
       const h = add(x, selfAttention(s, c, i, norm('input_layernorm', x), batch));
       return add(h, feedForward(s, c, `${at}.mlp`, norm('post_attention_layernorm', h)));
     },
-    head(c, x, batch) {
-      const hidden = rmsNorm(x, c.parameter(`${s.base}norm.weight`), s.eps);
-      return decoderHead(c, hidden, batch, task, s.tied ? `${s.base}embed_tokens` : undefined);
-    },
+    head: (c, x, batch) => head.apply(c, rmsNorm(x, c.parameter(`${s.base}norm.weight`), s.eps), batch),
   };
 }
 
@@ -87,13 +86,11 @@ function windows(config: ModelConfig, type: string): (block: number) => number |
   return (block) => ((types ? types[block] === 'sliding_attention' : block >= first) ? window : undefined);
 }
 
-function declare(config: ModelConfig, task: Task, s: Sizes): Declarations {
-  refuse(config, 'pretraining_tp', Number(config.pretraining_tp ?? 1) > 1);
+function declare(config: ModelConfig, s: Sizes): Declarations {
   const d = declarations(fields(config).number('initializer_range', 0.02));
   d.embedding(`${s.base}embed_tokens`, s.vocabulary, s.width);
   for (let i = 0; i < s.blocks; i++) declareBlock(d, s, i);
   d.rmsNorm(`${s.base}norm`, s.width);
-  declareDecoderHead(d, config, task, s);
   return d;
 }
 

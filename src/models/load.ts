@@ -4,6 +4,7 @@ import type { Architecture, ParameterSpec, Task } from './architecture.ts';
 import { type ModelConfig, withLabels } from './config.ts';
 import { drawParameter, type Model } from './model.ts';
 import { architectureOf, familyOf } from './registry.ts';
+import { readSentenceModules } from './sentence-modules.ts';
 import { isBuffer, matchNames } from './tensor-names.ts';
 
 export interface LoadOptions {
@@ -18,14 +19,17 @@ export interface LoadOptions {
 /**
  * Reads a Hugging Face model folder. Every tensor is checked by name and shape; a base-model checkpoint loads into a
  * model with a head and the reverse; a classification head that is missing, or that has other classes than `labels`,
- * is freshly drawn, and `notices` says so.
+ * is freshly drawn, and `notices` says so. Pooling and normalization of a sentence-transformers folder are added to the
+ * configuration as `sentence_embedding`.
  *
  * @throws RankineError `formats/missing-tensor`, `formats/tensor-shape`, those of `openCheckpoint` and `architectureOf`
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<Model> {
   const checkpoint = await openCheckpoint(folder);
   try {
-    return await modelFrom(checkpoint, options);
+    const sentence = await readSentenceModules(folder);
+    const config = sentence ? { ...checkpoint.config, sentence_embedding: sentence } : checkpoint.config;
+    return await modelFrom({ ...checkpoint, config }, options);
   } finally {
     await checkpoint.close();
   }
@@ -48,7 +52,7 @@ export async function modelFrom(checkpoint: Checkpoint, options: LoadOptions = {
     weights.set(name, source ? await checkpoint.read(source) : drawParameter(name, spec, options.seed ?? 0));
   }
   if (fresh.length > 0) notices.push(`Freshly drawn, because the checkpoint has none: ${fresh.join(', ')}.`);
-  return { architecture, config, weights, folder: checkpoint.folder, notices };
+  return { architecture, config, weights, folder: checkpoint.folder, fresh, notices };
 }
 
 /** The stored tensor of a parameter, or undefined where a fresh one must do. */

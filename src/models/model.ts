@@ -13,6 +13,8 @@ export interface Model {
   readonly weights: Map<string, NDArray>;
   /** Where it was read from. */
   readonly folder?: string;
+  /** Parameters that the checkpoint lacks and that were drawn afresh: untrained, they are worth nothing. */
+  readonly fresh: readonly string[];
   /** What the user should know of the loading: fresh heads, unused tensors. */
   readonly notices: readonly string[];
 }
@@ -25,7 +27,7 @@ export function createModel(config: ModelConfig, task: Task | undefined, seed: n
   const architecture = architectureOf(config, task);
   const weights = new Map<string, NDArray>();
   for (const [name, spec] of architecture.parameters) weights.set(name, drawParameter(name, spec, seed));
-  return { architecture, config, weights, notices: [] };
+  return { architecture, config, weights, fresh: [], notices: [] };
 }
 
 /** A fresh parameter; its random stream bears its name, so that no other parameter changes it. */

@@ -1,7 +1,12 @@
 import { RankineError } from '../errors.ts';
 import type { Architecture, Task } from './architecture.ts';
+import { bert } from './bert.ts';
 import type { ModelConfig } from './config.ts';
+import { gptNeo } from './gpt-neo.ts';
+import { gpt2 } from './gpt2.ts';
 import { llama } from './llama.ts';
+import { roberta } from './roberta.ts';
+import { vit } from './vit.ts';
 
 /** Model types that one file builds. */
 export interface Family {
@@ -16,8 +21,15 @@ export interface Family {
 
 const DECODER_TASKS: readonly Task[] = ['language-modelling', 'sequence-classification', 'embedding'];
 
+const ENCODER_TASKS: readonly Task[] = ['embedding', 'sequence-classification'];
+
 const FAMILIES: readonly Family[] = [
   { types: ['llama', 'mistral', 'qwen2', 'qwen3'], prefix: 'model.', tasks: DECODER_TASKS, build: llama },
+  { types: ['gpt2'], prefix: 'transformer.', tasks: DECODER_TASKS, build: gpt2 },
+  { types: ['gpt_neo'], prefix: 'transformer.', tasks: DECODER_TASKS, build: gptNeo },
+  { types: ['bert'], prefix: 'bert.', tasks: ENCODER_TASKS, build: bert },
+  { types: ['roberta'], prefix: 'roberta.', tasks: ENCODER_TASKS, build: roberta },
+  { types: ['vit'], prefix: 'vit.', tasks: ['image-classification'], build: vit },
 ];
 
 /** Every `model_type` that can be built. */
