@@ -3,6 +3,7 @@ export { type AttentionOptions, attention, MASKED, mergeHeads, splitHeads } from
 export { labelCount, type ModelConfig, withLabels } from './config.ts';
 export * from './context.ts';
 export { createDecoder, type DecodeRow, type Decoder, type DecoderOptions } from './decoder.ts';
+export { forward } from './forward.ts';
 export * from './generate.ts';
 export * from './info.ts';
 export { type LoadOptions, loadModel, modelFrom } from './load.ts';
