@@ -31,6 +31,8 @@ export interface Engine {
   readonly device: Device;
   readonly threads: number;
   readonly ledger: Ledger;
+  /** Compiled sessions that are held: programs of one structure share one. */
+  readonly sessions: number;
   compile(program: Program, options?: CompileOptions): Promise<Executable>;
   /** Releases every compiled session. */
   dispose(): Promise<void>;
@@ -52,6 +54,9 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     device: runtime.device,
     threads: runtime.threads,
     ledger,
+    get sessions() {
+      return sessions.size;
+    },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
       const { bytes, inputs, outputs } = toOnnx(simplified);
