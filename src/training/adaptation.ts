@@ -1,0 +1,117 @@
+import {
+  type AdaptedLayer,
+  type AdapterOptions,
+  type FormSteps,
+  type LayerStatistics,
+  resolveOptions,
+  selectLayers,
+  type WeightForm,
+} from '../adapters/index.ts';
+import { input, type NDArray, type Tensor } from '../graph/index.ts';
+import { random } from '../linalg/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import type { LayerHook } from '../models/context.ts';
+import type { Model } from '../models/model.ts';
+
+/** A model with a weight form on some of its layers. */
+export interface Adaptation {
+  readonly form: WeightForm;
+  readonly options: AdapterOptions;
+  readonly layers: readonly AdaptedLayer[];
+  readonly steps?: FormSteps;
+}
+
+/** Name of a layer's factor among a run's tensors. */
+export function factorName(layer: string, factor: string): string {
+  return `${layer}#${factor}`;
+}
+
+/** A layer's weight as out×in, copied where the checkpoint stores it the other way. */
+export function canonicalWeight(model: Model, layer: LayerSpec): NDArray {
+  const stored = model.weights.get(`${layer.name}.weight`)!;
+  return layer.transposed ? transposed(stored) : stored;
+}
+
+/** Writes an out×in weight back in the checkpoint's storage. */
+export function storeWeight(model: Model, layer: LayerSpec, weight: NDArray): void {
+  const stored = model.weights.get(`${layer.name}.weight`)!;
+  (stored.data as Float32Array).set((layer.transposed ? transposed(weight) : weight).data as Float32Array);
+}
+
+export function transposed(a: NDArray): NDArray {
+  const [rows, columns] = a.shape;
+  const data = new Float32Array(rows * columns);
+  for (let i = 0; i < rows; i++)
+    for (let j = 0; j < columns; j++) data[j * rows + i] = Number(a.data[i * columns + j]);
+  return { dtype: 'float32', shape: [columns, rows], data };
+}
+
+/** Selects layers and draws or computes their factors. Forms that replace W₀ (PiSSA) change the model's weights. */
+export async function adapt(
+  model: Model,
+  form: WeightForm,
+  options: AdapterOptions,
+  seed: number,
+  statistics: (layer: LayerSpec) => LayerStatistics = () => ({}),
+): Promise<Adaptation> {
+  const specs = selectLayers(model.architecture, options.targets, options.exclude, form.kinds);
+  const layers: AdaptedLayer[] = [];
+  for (const spec of specs) {
+    const own = resolveOptions(options, spec);
+    const factors = await form.init(spec, own, {
+      weight: canonicalWeight(model, spec),
+      statistics: statistics(spec),
+      random: (purpose) => random(seed, `init/${spec.name}/${purpose}`),
+    });
+    if (factors.base) storeWeight(model, spec, factors.base);
+    layers.push({ spec, options: own, trainable: factors.trainable, frozen: factors.frozen });
+  }
+  return { form, options, layers, steps: form.steps?.(options, layers) };
+}
+
+/** Symbols and hooks of an adaptation, for one trace. */
+export interface AdaptationTrace {
+  readonly hooks: ReadonlyMap<string, LayerHook>;
+  /** The factor's input, by `factorName`. */
+  factor(name: string): Tensor;
+  /** Penalties of the layers that the trace has met so far; undefined where the form has none. */
+  penalties(): Tensor[];
+}
+
+export function traceAdaptation(adaptation: Adaptation): AdaptationTrace {
+  const { form } = adaptation;
+  const inputs = new Map<string, Tensor>();
+  const met = new Set<AdaptedLayer>();
+  const factor = (name: string, array: NDArray): Tensor => {
+    const known = inputs.get(name);
+    if (known) return known;
+    const fresh = input(name, array.shape, array.dtype);
+    inputs.set(name, fresh);
+    return fresh;
+  };
+  const symbols = (layer: AdaptedLayer) =>
+    Object.fromEntries(
+      Object.entries({ ...layer.frozen, ...layer.trainable }).map(([name, array]) => [
+        name,
+        factor(factorName(layer.spec.name, name), array),
+      ]),
+    );
+  const hook =
+    (layer: AdaptedLayer): LayerHook =>
+    (x, base, c) => {
+      met.add(layer);
+      const p = symbols(layer);
+      if (form.forward) return form.forward(x, base, p, layer.options, c);
+      return base.forwardWith(x, form.weight(base.weight, p, layer.options, layer.spec));
+    };
+  return {
+    hooks: new Map(adaptation.layers.map((layer) => [layer.spec.name, hook(layer)])),
+    factor(name) {
+      const [layerName, factorKey] = name.split('#');
+      const layer = adaptation.layers.find((l) => l.spec.name === layerName)!;
+      return factor(name, layer.trainable[factorKey] ?? layer.frozen[factorKey]);
+    },
+    penalties: () =>
+      form.penalty ? [...met].map((l) => form.penalty!(symbols(l), l.options, adaptation.layers.length)) : [],
+  };
+}

@@ -1,0 +1,116 @@
+import type { Engine } from '../engine/index.ts';
+import { RankineError } from '../errors.ts';
+import type { PeftAdapter } from '../formats/index.ts';
+import { type LazyTensor, peftBaseName, writeCheckpoint, writePeftAdapter } from '../formats/index.ts';
+import { input, type NDArray, program } from '../graph/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import type { Model } from '../models/model.ts';
+import { type Adaptation, canonicalWeight, factorName, transposed } from './adaptation.ts';
+import type { Trainable } from './trainables.ts';
+
+const TASK_TYPES = {
+  'language-modelling': 'CAUSAL_LM',
+  'sequence-classification': 'SEQ_CLS',
+  embedding: 'FEATURE_EXTRACTION',
+  'image-classification': null,
+} as const;
+
+/**
+ * The adaptation as PEFT reads it.
+ *
+ * @throws RankineError `training/no-peft` where the form has no exact PEFT file
+ */
+export function toPeftAdapter(
+  model: Model,
+  adaptation: Adaptation,
+  trained: readonly Trainable[],
+  base: string,
+): PeftAdapter {
+  const { form, options } = adaptation;
+  if (!form.toPeft)
+    throw new RankineError(
+      'training/no-peft',
+      `${form.name} has no exact form among PEFT's.`,
+      'Write the merged model instead: rankine merge.',
+    );
+  const adapter = form.toPeft(
+    adaptation.layers.map((l) => ({
+      spec: l.spec,
+      options: l.options,
+      arrays: { ...l.frozen, ...l.trainable },
+      fanInFanOut: l.spec.transposed ?? false,
+    })),
+    options,
+  );
+  const targeted = new Set(adaptation.layers.map((l) => l.spec.name));
+  const extra = trained.filter((t) => t.info.role !== 'factor');
+  const tensors = { ...adapter.tensors };
+  for (const { info, array } of extra)
+    tensors[peftBaseName(info.name, targeted.has(info.name.replace(/\.[^.]+$/, '')))] = array;
+  const heads = model.fresh.map((name) => name.replace(/\.[^.]+$/, '').replace(/^.*\./, ''));
+  const saved = [...new Set([...options.modulesToSave, ...heads])];
+  return {
+    config: {
+      ...adapter.config,
+      base_model_name_or_path: base,
+      task_type: TASK_TYPES[model.architecture.task],
+      ...(saved.length > 0 ? { modules_to_save: saved } : {}),
+    },
+    tensors,
+  };
+}
+
+export async function writeAdapter(
+  folder: string,
+  model: Model,
+  adaptation: Adaptation,
+  trained: readonly Trainable[],
+  base: string,
+): Promise<void> {
+  await writePeftAdapter(folder, toPeftAdapter(model, adaptation, trained, base), { replace: true });
+}
+
+/** The effective weight of an adapted layer, out×in, from the form's symbolic `weight`. */
+export async function mergedWeight(
+  engine: Engine,
+  model: Model,
+  adaptation: Adaptation,
+  layerName: string,
+): Promise<NDArray> {
+  const layer = adaptation.layers.find((l) => l.spec.name === layerName)!;
+  const weight = canonicalWeight(model, layer.spec);
+  const arrays = { ...layer.frozen, ...layer.trainable };
+  const symbols = Object.fromEntries(
+    Object.entries(arrays).map(([k, a]) => [k, input(factorName('', k), a.shape, a.dtype)]),
+  );
+  const w = adaptation.form.weight(input('w', weight.shape), symbols, layer.options, layer.spec);
+  const executable = await engine.compile(program({ w }));
+  const feeds: Record<string, NDArray> = {};
+  for (const { name } of executable.inputs) feeds[name] = name === 'w' ? weight : arrays[name.slice(1)];
+  return (await executable.run(feeds)).w;
+}
+
+/** Writes a whole Hugging Face folder with the adaptation folded into the weights, one tensor in memory at a time. */
+export async function writeMerged(
+  folder: string,
+  engine: Engine,
+  model: Model,
+  adaptation: Adaptation | undefined,
+  options: { dtype?: 'F32' | 'F16' | 'BF16'; replace?: boolean } = {},
+): Promise<void> {
+  const adapted = new Map<string, LayerSpec>(
+    adaptation?.layers.map((l) => [`${l.spec.name}.weight`, l.spec]),
+  );
+  const tensors: LazyTensor[] = [...model.weights].map(([name, array]) => ({
+    name,
+    shape: array.shape,
+    dtype: array.dtype,
+    read: async () => {
+      const layer = adapted.get(name);
+      if (!layer || !adaptation) return array;
+      const merged = await mergedWeight(engine, model, adaptation, layer.name);
+      return layer.transposed ? transposed(merged) : merged;
+    },
+  }));
+  await writeCheckpoint(folder, model.config, tensors, { ...options, copyFrom: model.folder });
+}

@@ -1,0 +1,96 @@
+import type { Batch, LabelledBatch } from '../data/index.ts';
+import { IGNORED } from '../data/index.ts';
+import { input, type NDArray, type Tensor } from '../graph/index.ts';
+import type { BatchInputs } from '../models/architecture.ts';
+
+/** Which inputs a batch has: programs are compiled for one of these. */
+export interface BatchShape {
+  readonly rows: number;
+  readonly length: number;
+  /** Several documents in a row, or padding that attention must not see. */
+  readonly segments: boolean;
+  readonly positions: boolean;
+  readonly types: boolean;
+  /** Labels [B] instead of targets [B, T]. */
+  readonly labelled: boolean;
+}
+
+export type AnyBatch = Batch | LabelledBatch;
+
+export function isLabelled(batch: AnyBatch): batch is LabelledBatch {
+  return 'labels' in batch;
+}
+
+/** Number of targets or labels that count in the loss. */
+export function targetCount(batch: AnyBatch): number {
+  if (!isLabelled(batch)) return batch.targetCount;
+  return batch.labels.reduce((n, label) => n + Number(label !== IGNORED), 0);
+}
+
+/** What a batch feeds. `causal` models never look at padding on the right, so unpacked rows need no segments. */
+export function batchShape(batch: AnyBatch, causal: boolean, packed: boolean, pairs: boolean): BatchShape {
+  const labelled = isLabelled(batch);
+  const [rows, length] = batch.shape;
+  return {
+    rows,
+    length,
+    segments: packed || labelled || !causal,
+    positions: packed,
+    types: labelled && pairs,
+    labelled,
+  };
+}
+
+export function shapeKey(shape: BatchShape): string {
+  return JSON.stringify(shape);
+}
+
+/** Symbolic inputs of a batch and of its targets. */
+export function batchInputs(shape: BatchShape): BatchInputs & { targets: Tensor; weights: Tensor } {
+  const { rows, length } = shape;
+  const ids = (name: string) => input(`batch:${name}`, [rows, length], 'int64');
+  const count = shape.labelled ? rows : rows * length;
+  return {
+    ids: ids('ids'),
+    ...(shape.segments ? { segments: ids('segments') } : {}),
+    ...(shape.positions ? { positions: ids('positions') } : {}),
+    ...(shape.types ? { types: ids('types') } : {}),
+    targets: input('batch:targets', [count], 'int64'),
+    weights: input('batch:weights', [count]),
+  };
+}
+
+/**
+ * The arrays of a batch. Each target weighs 1/`total`, so that the batches of one update add up to its mean loss
+ * however many targets each has.
+ */
+export function batchFeeds(batch: AnyBatch, shape: BatchShape, total: number): Record<string, NDArray> {
+  const { rows, length } = shape;
+  const grid = (data: Int32Array): NDArray => ({
+    dtype: 'int64',
+    shape: [rows, length],
+    data: toInt64(data),
+  });
+  const targets = isLabelled(batch) ? batch.labels : batch.targets;
+  const weights = Float32Array.from(targets, (t) => (t === IGNORED ? 0 : 1 / total));
+  return {
+    'batch:ids': grid(batch.inputIds),
+    ...(shape.segments ? { 'batch:segments': grid(batch.segmentIds) } : {}),
+    ...(shape.positions ? { 'batch:positions': grid(batch.positionIds) } : {}),
+    ...(shape.types && isLabelled(batch) ? { 'batch:types': grid(batch.typeIds) } : {}),
+    'batch:targets': {
+      dtype: 'int64',
+      shape: [targets.length],
+      data: toInt64(targets.map((t) => Math.max(t, 0))),
+    },
+    'batch:weights': { dtype: 'float32', shape: [targets.length], data: weights },
+  };
+}
+
+function toInt64(values: Int32Array): BigInt64Array {
+  const out = new BigInt64Array(values.length);
+  // Small non-negative numbers: the low words suffice, without a BigInt for each.
+  const words = new Int32Array(out.buffer);
+  for (let i = 0; i < values.length; i++) words[2 * i] = values[i];
+  return out;
+}

@@ -1,0 +1,79 @@
+import { IGNORED } from '../data/index.ts';
+import { type NDArray, program, reshape } from '../graph/index.ts';
+import {
+  type AnyBatch,
+  type BatchShape,
+  batchFeeds,
+  batchInputs,
+  isLabelled,
+  shapeKey,
+  targetCount,
+} from './batch-feeds.ts';
+import {
+  beginTrace,
+  compileStretch,
+  factorArrays,
+  type Setup,
+  type Stretch,
+  stretchFeeds,
+} from './execution.ts';
+import { supervisedLoss } from './objective.ts';
+
+/** Mean loss over all targets; accuracy where there are classes. */
+export interface Evaluation {
+  readonly loss: number;
+  readonly targets: number;
+  readonly accuracy?: number;
+}
+
+/** Evaluates batches without dropout, one forward program a shape, kept between calls. */
+export function createEvaluator(setup: Setup, shapeOf: (batch: AnyBatch) => BatchShape) {
+  const stretches = new Map<string, Promise<Stretch>>();
+  const arrays = factorArrays(setup.adaptation);
+  return async (batches: AsyncIterable<AnyBatch>): Promise<Evaluation> => {
+    let [loss, targets, correct, labelled] = [0, 0, 0, false];
+    for await (const batch of batches) {
+      const shape = shapeOf(batch);
+      const key = shapeKey(shape);
+      if (!stretches.has(key)) stretches.set(key, buildForward(setup, shape));
+      const stretch = await stretches.get(key)!;
+      const result = await stretch.executable.run(
+        stretchFeeds(setup, arrays, stretch, batchFeeds(batch, shape, 1), 0),
+      );
+      loss += Number(result.loss.data[0]);
+      targets += targetCount(batch);
+      if (!isLabelled(batch)) continue;
+      labelled = true;
+      correct += countCorrect(result.logits, batch.labels);
+    }
+    return { loss: loss / targets, targets, ...(labelled ? { accuracy: correct / targets } : {}) };
+  };
+}
+
+function buildForward(setup: Setup, shape: BatchShape): Promise<Stretch> {
+  const trace = beginTrace(setup, false);
+  const batch = batchInputs(shape);
+  const { architecture } = setup.model;
+  let x = architecture.embed(trace.context, batch);
+  for (let i = 0; i < architecture.blocks; i++) x = architecture.block(trace.context, i, x, batch);
+  const output = architecture.head(trace.context, x, batch);
+  const loss = reshape(supervisedLoss(output, batch.targets, batch.weights), []);
+  return compileStretch(
+    setup,
+    program(output.kind === 'classes' ? { loss, logits: output.logits } : { loss }),
+    trace,
+  );
+}
+
+function countCorrect(logits: NDArray, labels: Int32Array): number {
+  const classes = logits.shape[1];
+  let correct = 0;
+  labels.forEach((label, row) => {
+    if (label === IGNORED) return;
+    let best = 0;
+    for (let c = 1; c < classes; c++)
+      if (logits.data[row * classes + c] > logits.data[row * classes + best]) best = c;
+    correct += Number(best === label);
+  });
+  return correct;
+}

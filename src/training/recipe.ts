@@ -1,0 +1,260 @@
+import { z } from 'zod';
+import { forms } from '../adapters/index.ts';
+import { RankineError } from '../errors.ts';
+import { nearestNames } from '../formats/nearest.ts';
+import { optimizers } from '../optimizers/index.ts';
+
+const path = z.union([z.string(), z.array(z.string()).min(1)]);
+
+const datasetSpec = z.union([
+  path,
+  z.strictObject({
+    path,
+    format: z.enum(['jsonl', 'json', 'csv', 'tsv', 'parquet', 'text']).optional(),
+    split: z.string().optional(),
+    columns: z.record(z.string(), z.string()).optional(),
+    skip: z.int().min(0).optional(),
+    limit: z.int().positive().optional(),
+    unit: z.enum(['line', 'paragraph', 'file']).optional(),
+    delimiter: z.string().optional(),
+    header: z.array(z.string()).optional(),
+  }),
+]);
+
+const modelSpec = z.strictObject({
+  path: z.string().describe('folder, or owner/name[@revision] on the hub'),
+  init: z
+    .enum(['pretrained', 'random'])
+    .default('pretrained')
+    .describe('random: fresh weights from config.json'),
+  task: z
+    .enum(['language-modelling', 'sequence-classification', 'embedding', 'image-classification'])
+    .optional(),
+  labels: z
+    .union([z.int().min(2), z.array(z.string()).min(2)])
+    .optional()
+    .describe('classes: how many, or their names'),
+});
+
+const dataSpec = z.strictObject({
+  train: datasetSpec,
+  validation: datasetSpec
+    .optional()
+    .describe('evaluated during training; the best checkpoint is chosen on it'),
+  holdOut: z
+    .number()
+    .positive()
+    .optional()
+    .describe('rows of train held out for validation: a share below 1, else a count'),
+  maxLength: z
+    .int()
+    .min(2)
+    .optional()
+    .describe('tokens in a row at most (default: the model’s limit, 1,024 at most)'),
+  truncation: z.enum(['keep-start', 'keep-end', 'drop', 'error', 'split']).optional(),
+  lossOn: z.enum(['all', 'completions', 'assistant']).optional(),
+  packing: z.enum(['none', 'first-fit', 'sequential']).default('none'),
+  template: z.string().optional().describe('name of the chat template'),
+  stream: z.boolean().default(false).describe('tokenize on demand: for files larger than memory'),
+});
+
+const warmup = z.number().min(0).default(0).describe('share of the run below 1, else a number of updates');
+const final = z.number().min(0).max(1).default(0).describe('rate at the end as a share of the peak');
+
+const scheduleSpec = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('constant'), warmup }),
+  z.strictObject({ kind: z.literal('linear'), warmup, final }),
+  z.strictObject({ kind: z.literal('cosine'), warmup, final }),
+  z.strictObject({
+    kind: z.literal('warmup-stable-decay'),
+    warmup,
+    final,
+    decay: z.number().positive(),
+    shape: z.enum(['linear', 'cosine', '1-sqrt']).optional(),
+  }),
+  z.strictObject({ kind: z.literal('inverse-sqrt'), warmup, timescale: z.number().positive().optional() }),
+  z.strictObject({
+    kind: z.literal('jagged-cosine'),
+    warmup,
+    final,
+    restartEvery: z.int().positive(),
+    restartWarmup: z.int().min(0),
+  }),
+]);
+
+const named = (kind: string) => z.looseObject({ method: z.string().describe(`name of the ${kind}`) });
+
+/** What one run is, as written by people. Defaults are filled in by `parseRecipe`. */
+export const recipeSchema = z.strictObject({
+  model: z.union([z.string(), modelSpec]).describe('folder or hub id of the base model'),
+  data: z.union([z.string(), dataSpec]).describe('training data, or a description of it'),
+  adapter: z
+    .union([z.string(), named('weight form')])
+    .default('lora')
+    .describe('weight form, or full'),
+  optimizer: z.union([z.string(), named('optimizer')]).default('adamw'),
+  schedule: z.union([z.string(), scheduleSpec]).default({ kind: 'linear', warmup: 0.03, final: 0 }),
+  rate: z.number().positive().optional().describe('peak learning rate (default 2e-4, full: 2e-5)'),
+  steps: z.int().positive().optional().describe('updates; instead of epochs'),
+  epochs: z.number().positive().optional().describe('passes over the data (default 1)'),
+  batch: z.int().positive().default(8).describe('rows in a batch'),
+  accumulate: z.int().positive().default(1).describe('batches per update'),
+  clip: z.number().min(0).default(1).describe('largest 2-norm of all gradients together; 0: none'),
+  seed: z.int().default(0),
+  execution: z
+    .enum(['auto', 'whole', 'blockwise'])
+    .default('auto')
+    .describe('one graph, or layer by layer in less memory'),
+  evaluateEvery: z
+    .int()
+    .positive()
+    .optional()
+    .describe('updates between evaluations (default: ten times a run)'),
+  saveEvery: z
+    .int()
+    .positive()
+    .optional()
+    .describe('updates between checkpoints (default: with each evaluation)'),
+  keep: z.int().positive().default(2).describe('checkpoints kept besides the best'),
+  patience: z.int().positive().optional().describe('evaluations without improvement before stopping'),
+  logEvery: z.int().positive().default(10).describe('updates between log lines'),
+  device: z.enum(['cpu', 'cuda', 'webgpu', 'coreml', 'dml', 'wasm']).default('cpu'),
+  threads: z.int().positive().optional().describe('threads of the engine (default: all cores)'),
+  output: z.string().default('runs/latest').describe('folder of the run'),
+});
+
+export type RecipeInput = z.input<typeof recipeSchema>;
+type Parsed = z.output<typeof recipeSchema>;
+
+/** A method chosen by name with its options, all defaults filled in. */
+export interface Chosen {
+  readonly method: string;
+  readonly options: Record<string, unknown>;
+}
+
+/** A recipe with every default filled in: what is recorded and replayed. */
+export interface Recipe
+  extends Omit<Parsed, 'model' | 'data' | 'adapter' | 'optimizer' | 'schedule' | 'rate' | 'execution'> {
+  readonly model: z.output<typeof modelSpec>;
+  readonly data: z.output<typeof dataSpec>;
+  readonly adapter: Chosen;
+  readonly optimizer: Chosen;
+  readonly schedule: z.output<typeof scheduleSpec>;
+  readonly rate: number;
+  readonly execution: 'whole' | 'blockwise';
+}
+
+/** Trains every weight: no weight form. */
+export const FULL = 'full';
+
+/**
+ * Checks a recipe and fills in its defaults.
+ *
+ * @throws RankineError `recipe/unknown-key` naming the nearest known key, `recipe/invalid` naming the field,
+ *   `recipe/unknown-method`
+ */
+export function parseRecipe(input: unknown): Recipe {
+  const parsed = parse(recipeSchema, input, '');
+  const adapter = chooseAdapter(parsed.adapter);
+  const optimizer = chooseOptimizer(parsed.optimizer);
+  if (parsed.steps !== undefined && parsed.epochs !== undefined)
+    throw new RankineError('recipe/invalid', 'The recipe has both steps and epochs.', 'Keep one of them.');
+  return {
+    ...parsed,
+    model: typeof parsed.model === 'string' ? modelSpec.parse({ path: parsed.model }) : parsed.model,
+    data: typeof parsed.data === 'string' ? dataSpec.parse({ train: parsed.data }) : parsed.data,
+    adapter,
+    optimizer,
+    schedule:
+      typeof parsed.schedule === 'string'
+        ? parse(scheduleSpec, { kind: parsed.schedule }, 'schedule')
+        : parsed.schedule,
+    rate: parsed.rate ?? (adapter.method === FULL ? 2e-5 : 2e-4),
+    execution: parsed.execution === 'auto' ? 'whole' : parsed.execution,
+  };
+}
+
+function chooseAdapter(chosen: Parsed['adapter']): Chosen {
+  const { method, ...options } = typeof chosen === 'string' ? { method: chosen } : chosen;
+  if (method === FULL) return { method, options: parse(z.strictObject({}), options, 'adapter') };
+  const form = byName(forms, method, 'adapter', [FULL]);
+  return { method, options: parse(form.options, options, 'adapter') };
+}
+
+function chooseOptimizer(chosen: Parsed['optimizer']): Chosen {
+  const { method, ...options } = typeof chosen === 'string' ? { method: chosen } : chosen;
+  const found = byName(optimizers, method, 'optimizer', []);
+  return { method, options: parse(found.options, options, 'optimizer') as Record<string, unknown> };
+}
+
+/** The method of that name; throws `recipe/unknown-method` naming the nearest ones. */
+export function byName<T extends { name: string }>(
+  list: readonly T[],
+  name: string,
+  kind: string,
+  others: readonly string[],
+): T {
+  const found = list.find((m) => m.name === name);
+  if (found) return found;
+  const names = [...list.map((m) => m.name), ...others];
+  throw new RankineError(
+    'recipe/unknown-method',
+    `There is no ${kind} "${name}".`,
+    `${nearest(name, names)}Known: ${names.join(', ')}.`,
+  );
+}
+
+function nearest(name: string, names: readonly string[]): string {
+  const [best] = nearestNames(name, names);
+  return best ? `Did you mean "${best}"? ` : '';
+}
+
+function parse<T extends z.ZodType>(schema: T, value: unknown, at: string): z.output<T> {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  throw explain(schema, result.error.issues[0] as z.core.$ZodIssue, at);
+}
+
+function explain(schema: z.ZodType, issue: z.core.$ZodIssue, at: string): RankineError {
+  const deepest = descend(issue);
+  const field = [at, ...deepest.path.map(String)].filter(Boolean).join('.');
+  if (deepest.code === 'unrecognized_keys') {
+    const [key] = deepest.keys;
+    const where = field ? `${field}.${key}` : key;
+    const known = keysAt(schema, deepest.path);
+    return new RankineError(
+      'recipe/unknown-key',
+      `The recipe has an unknown key "${where}".`,
+      `${nearest(key, known)}Known keys: ${known.join(', ')}.`,
+    );
+  }
+  return new RankineError(
+    'recipe/invalid',
+    `The recipe's "${field || 'root'}" is wrong: ${deepest.message}.`,
+  );
+}
+
+/** The issue of a union's most promising branch: the one that got deepest. */
+function descend(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
+  const candidates = issue.errors.flat().map((e) => descend(e as z.core.$ZodIssue));
+  const objects = candidates.filter((e) => !(e.code === 'invalid_type' && e.path.length === 0));
+  const [best] = objects.sort((a, b) => b.path.length - a.path.length);
+  return best ? { ...best, path: [...issue.path, ...best.path] } : issue;
+}
+
+/** Keys of the object schema at a path, through unions and defaults. */
+function keysAt(schema: z.ZodType, at: readonly PropertyKey[]): string[] {
+  const shapes = objectShapes(schema);
+  if (at.length === 0) return [...new Set(shapes.flatMap((s) => Object.keys(s)))];
+  const [head, ...rest] = at;
+  return [...new Set(shapes.flatMap((s) => (s[String(head)] ? keysAt(s[String(head)], rest) : [])))];
+}
+
+function objectShapes(schema: z.ZodType): Record<string, z.ZodType>[] {
+  if (schema instanceof z.ZodObject) return [schema.shape as Record<string, z.ZodType>];
+  if (schema instanceof z.ZodUnion) return schema.options.flatMap((o) => objectShapes(o as z.ZodType));
+  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional)
+    return objectShapes(schema.unwrap() as z.ZodType);
+  return [];
+}

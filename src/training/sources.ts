@@ -1,0 +1,205 @@
+import {
+  batches,
+  type Dataset,
+  detectShape,
+  type ExampleReport,
+  type ExampleSource,
+  emptyReport,
+  inMemory,
+  type LabelledExample,
+  labelledBatches,
+  labelledExamples,
+  labelledSample,
+  languageExamples,
+  languageSample,
+  loadTokenizer,
+  onDemand,
+  openDataset,
+  type Position,
+  type Row,
+  START,
+  split,
+  type TokenExample,
+  type Tokenizer,
+} from '../data/index.ts';
+import { RankineError } from '../errors.ts';
+import { resolveDataset } from '../formats/index.ts';
+import type { Model } from '../models/model.ts';
+import { type AnyBatch, type BatchShape, batchShape } from './batch-feeds.ts';
+import type { Recipe } from './recipe.ts';
+
+/** Longest rows unless the recipe says otherwise. */
+const DEFAULT_LENGTH = 1024;
+
+/** Batches of a run, from any position on. */
+export interface Feed {
+  readonly report: ExampleReport;
+  /** Endless, in shuffled order, from a position. */
+  train(from: Position): AsyncGenerator<AnyBatch>;
+  /** Once, in file order; undefined where the recipe has no validation data. */
+  validation?(): AsyncGenerator<AnyBatch>;
+  shapeOf(batch: AnyBatch): BatchShape;
+  /** Updates in one epoch; throws `training/unknown-epochs` for streams. */
+  updatesPerEpoch(): Promise<number>;
+}
+
+/** Opens a recipe's data for a model. */
+export async function openFeed(recipe: Recipe, model: Model, signal?: AbortSignal): Promise<Feed> {
+  const { data } = recipe;
+  if (!model.folder)
+    throw new RankineError('training/no-tokenizer', 'The model has no folder with a tokenizer.');
+  const tokenizer = await loadTokenizer(model.folder);
+  const report = emptyReport();
+  const resolver = (id: string) => resolveDataset(id);
+  let train = await openDataset(data.train, resolver);
+  let held = data.validation ? await openDataset(data.validation, resolver) : undefined;
+  if (!held && data.holdOut !== undefined) {
+    const size = data.holdOut < 1 ? { fraction: data.holdOut } : { count: data.holdOut };
+    ({ train, held } = await split(train, { ...size, seed: recipe.seed }));
+  }
+  const kind = model.architecture.task === 'language-modelling' ? languageFeed : labelledFeed;
+  return kind({ recipe, model, tokenizer, report, signal }, train, held);
+}
+
+interface Parts {
+  recipe: Recipe;
+  model: Model;
+  tokenizer: Tokenizer;
+  report: ExampleReport;
+  signal?: AbortSignal;
+}
+
+function maxLength({ recipe, model }: Parts): number {
+  const limit = model.architecture.maxLength;
+  const asked = recipe.data.maxLength;
+  if (asked !== undefined && limit !== undefined && asked > limit)
+    throw new RankineError(
+      'training/too-long',
+      `data.maxLength is ${asked}, but ${model.architecture.type} takes ${limit} tokens at most.`,
+      `Set it to ${limit} or less.`,
+    );
+  return asked ?? Math.min(limit ?? DEFAULT_LENGTH, DEFAULT_LENGTH);
+}
+
+async function source<E>(
+  parts: Parts,
+  dataset: Dataset,
+  make: (row: Row) => readonly E[],
+): Promise<ExampleSource<E>> {
+  return parts.recipe.data.stream ? onDemand(dataset, make) : inMemory(dataset, make, parts.signal);
+}
+
+/** Rows rounded up, so that small differences in length do not change a program's shape. */
+function rowLengths(parts: Parts, longest: number | undefined): number {
+  const limit = maxLength(parts);
+  return Math.min(limit, Math.ceil((longest ?? limit) / 8) * 8);
+}
+
+async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promise<Feed> {
+  const { recipe, tokenizer, report, model } = parts;
+  const { data } = recipe;
+  const toExamples = languageExamples(tokenizer, {
+    maxLength: maxLength(parts),
+    truncation: data.truncation,
+    lossOn: data.lossOn,
+    template: data.template,
+  });
+  const open = (dataset: Dataset, count: ExampleReport) =>
+    source<TokenExample>(parts, dataset, (row) => toExamples(languageSample(row, detectShape(row)), count));
+  const trainSource = await open(train, report);
+  const heldSource = held && (await open(held, emptyReport()));
+  const packed = data.packing !== 'none';
+  const lengths = packed
+    ? maxLength(parts)
+    : rowLengths(parts, Math.max(trainSource.longest ?? Infinity, heldSource?.longest ?? 0));
+  const common = {
+    batchSize: recipe.batch,
+    lengths: Number.isFinite(lengths) ? lengths : maxLength(parts),
+    packing: data.packing,
+    padId: tokenizer.special.pad,
+    seed: recipe.seed,
+  };
+  return feed(
+    parts,
+    (from, epochs) => batches(trainSource, { ...common, from, epochs }),
+    heldSource && (() => batches(heldSource, { ...common, shuffle: false })),
+    (batch) => batchShape(batch, isCausal(model), packed, false),
+  );
+}
+
+async function labelledFeed(parts: Parts, train: Dataset, held?: Dataset): Promise<Feed> {
+  const { recipe, tokenizer, report, model } = parts;
+  const toExamples = labelledExamples(tokenizer, {
+    maxLength: maxLength(parts),
+    truncation: labelTruncation(recipe),
+  });
+  const classes = classesOf(model);
+  const open = (dataset: Dataset, count: ExampleReport) =>
+    source<LabelledExample>(parts, dataset, (row) =>
+      toExamples(labelledSample(row, detectShape(row), classes), count),
+    );
+  const trainSource = await open(train, report);
+  const heldSource = held && (await open(held, emptyReport()));
+  const common = {
+    batchSize: recipe.batch,
+    lengths: rowLengths(parts, Math.max(trainSource.longest ?? 0, heldSource?.longest ?? 0) || undefined),
+    padId: tokenizer.special.pad,
+    seed: recipe.seed,
+  };
+  const pairs = model.architecture.type === 'bert';
+  return feed(
+    parts,
+    (from, epochs) => labelledBatches(trainSource, { ...common, from, epochs }),
+    heldSource && (() => labelledBatches(heldSource, { ...common, shuffle: false })),
+    (batch) => batchShape(batch, isCausal(model), false, pairs),
+  );
+}
+
+function labelTruncation(recipe: Recipe): 'keep-start' | 'drop' | 'error' {
+  const { truncation = 'keep-start' } = recipe.data;
+  if (truncation === 'keep-end' || truncation === 'split')
+    throw new RankineError(
+      'recipe/invalid',
+      `data.truncation "${truncation}" does not fit labelled texts.`,
+      'Use keep-start, drop or error.',
+    );
+  return truncation;
+}
+
+/** Names of the classes where config.json has them, else their number. */
+function classesOf(model: Model): readonly string[] | number {
+  const { id2label } = model.config as { id2label?: Record<string, string> };
+  if (!id2label) return model.architecture.layers.at(-1)!.out;
+  return Object.keys(id2label)
+    .sort((a, b) => Number(a) - Number(b))
+    .map((k) => id2label[k]);
+}
+
+function isCausal(model: Model): boolean {
+  return model.architecture.cache !== undefined;
+}
+
+function feed(
+  { recipe, report }: Parts,
+  train: (from: Position, epochs: number) => AsyncGenerator<AnyBatch>,
+  validation: (() => AsyncGenerator<AnyBatch>) | undefined,
+  shapeOf: (batch: AnyBatch) => BatchShape,
+): Feed {
+  return {
+    report,
+    train: (from) => train(from, Number.POSITIVE_INFINITY),
+    validation,
+    shapeOf,
+    async updatesPerEpoch() {
+      if (recipe.data.stream)
+        throw new RankineError(
+          'training/unknown-epochs',
+          'A stream has no known length.',
+          'Set steps instead of epochs.',
+        );
+      let count = 0;
+      for await (const _ of train(START, 1)) count++;
+      return count / recipe.accumulate;
+    },
+  };
+}

@@ -1,0 +1,53 @@
+import type { AdapterOptions, LayerStatistics, WeightForm } from '../adapters/index.ts';
+import { selectLayers } from '../adapters/index.ts';
+import { START } from '../data/index.ts';
+import type { Engine } from '../engine/index.ts';
+import { type NDArray, zeros } from '../graph/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import type { Model } from '../models/model.ts';
+import { transposed } from './adaptation.ts';
+import { batchFeeds, targetCount } from './batch-feeds.ts';
+import { blockwiseExecution } from './blockwise.ts';
+import type { Recipe } from './recipe.ts';
+import type { Feed } from './sources.ts';
+import type { Trainable } from './trainables.ts';
+
+/** Batches of a gradient estimate unless the form says otherwise. */
+const ESTIMATE_BATCHES = 8;
+
+/**
+ * Computes what a form declares in `needs`, before it is initialized. Full gradients come from blockwise passes over
+ * the un-adapted model: layer by layer, so that one layer's gradient is alive beside the sums.
+ */
+export async function estimateStatistics(
+  engine: Engine,
+  model: Model,
+  form: WeightForm,
+  options: AdapterOptions,
+  feed: Feed,
+  recipe: Recipe,
+): Promise<(layer: LayerSpec) => LayerStatistics> {
+  if (!form.needs?.includes('gradient')) return () => ({});
+  const layers = selectLayers(model.architecture, options.targets, options.exclude, form.kinds);
+  const sums = new Map<string, NDArray>();
+  const trainables = layers.map((layer): Trainable => {
+    const name = `${layer.name}.weight`;
+    const array = model.weights.get(name)!;
+    sums.set(name, zeros(array.shape));
+    return { info: { name, shape: array.shape, role: 'matrix', layer }, array };
+  });
+  const execution = blockwiseExecution({ engine, model, trainables, seed: recipe.seed });
+  let draw = 0;
+  for await (const batch of feed.train(START)) {
+    if (draw === ESTIMATE_BATCHES) break;
+    const shape = feed.shapeOf(batch);
+    await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, draw++, (name, gradient) => {
+      const into = sums.get(name)!.data as Float32Array;
+      for (let i = 0; i < into.length; i++) into[i] += Number(gradient.data[i]);
+    });
+  }
+  return (layer) => {
+    const sum = sums.get(`${layer.name}.weight`)!;
+    return { gradient: layer.transposed ? transposed(sum) : sum };
+  };
+}

@@ -1,0 +1,72 @@
+import { matchesPattern } from '../adapters/index.ts';
+import { RankineError } from '../errors.ts';
+import type { NDArray } from '../graph/index.ts';
+import type { Architecture } from '../models/architecture.ts';
+import type { Model } from '../models/model.ts';
+import type { ParameterInfo } from '../optimizers/index.ts';
+import { type Adaptation, factorName } from './adaptation.ts';
+
+/** A tensor that the run trains: its description and its live array. */
+export interface Trainable {
+  readonly info: ParameterInfo;
+  readonly array: NDArray;
+}
+
+/** Everything that a run trains: a form's factors, biases and whole modules beside it; or, without a form, every weight. */
+export function trainables(model: Model, adaptation: Adaptation | undefined): Trainable[] {
+  const { architecture } = model;
+  const base = (name: string): Trainable => ({
+    info: baseParameter(architecture, name),
+    array: model.weights.get(name)!,
+  });
+  const names = [...architecture.parameters.keys()];
+  if (!adaptation) return names.map(base);
+  const factors = adaptation.layers.flatMap((layer) =>
+    Object.entries(layer.trainable).map(([factor, array]) => ({
+      info: {
+        name: factorName(layer.spec.name, factor),
+        shape: array.shape,
+        role: 'factor' as const,
+        factor,
+        layer: layer.spec,
+      },
+      array,
+    })),
+  );
+  const extra = names.filter((name) => besideForm(name, adaptation, model));
+  return [...factors, ...extra.map(base)];
+}
+
+function besideForm(name: string, adaptation: Adaptation, model: Model): boolean {
+  const { bias, modulesToSave } = adaptation.options;
+  const module = name.replace(/\.[^.]+$/, '');
+  if (modulesToSave.some((m) => matchesPattern(m, module))) return true;
+  // A head that was drawn afresh is worth nothing untrained.
+  if (model.fresh.includes(name)) return true;
+  if (!name.endsWith('.bias') || bias === 'none') return false;
+  return bias === 'all' || adaptation.layers.some((l) => l.spec.name === module);
+}
+
+function baseParameter(architecture: Architecture, name: string): ParameterInfo {
+  const spec = architecture.parameters.get(name);
+  if (!spec) throw new RankineError('training/unknown-parameter', `The model has no parameter ${name}.`);
+  const layer = architecture.layers.find((l) => name === `${l.name}.weight`);
+  return { name, shape: spec.shape, role: roleOf(name, spec.shape, layer), layer };
+}
+
+function roleOf(
+  name: string,
+  shape: readonly number[],
+  layer: ParameterInfo['layer'],
+): ParameterInfo['role'] {
+  if (name.endsWith('.bias')) return 'bias';
+  if (layer?.kind === 'embedding' || /embed|wte|wpe/.test(name)) return 'embedding';
+  if (shape.length === 1) return 'norm';
+  if (layer) return layer.block === undefined ? 'head' : 'matrix';
+  return 'other';
+}
+
+/** How many numbers are trained. */
+export function countTrainable(list: readonly Trainable[]): number {
+  return list.reduce((n, t) => n + t.array.data.length, 0);
+}
