@@ -51,9 +51,13 @@ export function traceStep(architecture: Architecture, shape: StepShape, options:
   const { rows, length, capacity } = shape;
   const { kvHeads, headDim } = requireCache(architecture);
   const slots = [rows, kvHeads, capacity, headDim];
+  const pasts = Array.from({ length: architecture.blocks }, (_, block) => ({
+    keys: input(`past.${block}.k`, slots),
+    values: input(`past.${block}.v`, slots),
+  }));
   const presents: Record<string, Tensor> = {};
   const cache: CacheHook = {
-    past: (block) => ({ keys: input(`past.${block}.k`, slots), values: input(`past.${block}.v`, slots) }),
+    past: (block) => pasts[block],
     pastMask: input('past.mask', [rows, 1, 1, capacity]),
     present(block, keys, values) {
       presents[`present.${block}.k`] = keys;
