@@ -13,6 +13,8 @@ import {
 } from '../src/graph/index.ts';
 import { type BatchInputs, type HeadOutput, type Model, modelFrom } from '../src/models/index.ts';
 
+type Inputs = Readonly<Record<string, NDArray>>;
+
 const FOLDER = new URL('./golden/models/', import.meta.url).pathname;
 
 /** A tiny random model that transformers ran (scripts/reference/models/record.py). */
@@ -20,7 +22,9 @@ export interface GoldenModel {
   readonly name: string;
   readonly model: Model;
   /** As transformers names them: `input_ids`, `attention_mask`, `token_type_ids`, `pixel_values`, `labels`, `direction`. */
-  readonly inputs: Readonly<Record<string, NDArray>>;
+  readonly inputs: Inputs;
+  /** What the loss needs beside the batch: `targets` and `weights`, or `direction`. */
+  readonly targets: Readonly<Record<string, NDArray>>;
   readonly output: NDArray;
   readonly loss: number;
   /** By checkpoint name. */
@@ -45,16 +49,23 @@ export async function goldenModel(name: string): Promise<GoldenModel> {
   };
   const weights = await part('weight/');
   const tensors = Object.entries(weights).map(([n, a]) => ({ name: n, shape: a.shape, read: () => a }));
+  const inputs = await part('input/');
   const golden = {
     name,
     model: await modelFrom(checkpointFrom(name, { config, tensors })),
-    inputs: await part('input/'),
+    inputs,
+    targets: targetsOf(inputs),
     output: await file.read('output'),
     loss: Number((await file.read('loss')).data[0]),
     gradients: await part('gradient/'),
   };
   await file.close();
   return golden;
+}
+
+function targetsOf(inputs: Inputs): Record<string, NDArray> {
+  if (inputs.direction) return { direction: inputs.direction };
+  return inputs.labels ? labels(inputs) : nextTokens(inputs);
 }
 
 /** Feeds of a batch under our names; `positions` adds the positions that are meant without them. */
@@ -87,30 +98,21 @@ export function outputTensor(head: HeadOutput): Tensor {
   return head.kind === 'tokens' ? linear(head.hidden, head.weight, head.bias) : head.logits;
 }
 
-/** The loss that was recorded, with the inputs that it needs. */
-export function goldenLoss(
-  golden: GoldenModel,
-  head: HeadOutput,
-): { loss: Tensor; feeds: Record<string, NDArray> } {
-  if (head.kind === 'vectors') {
-    const { direction } = golden.inputs;
-    return {
-      loss: sum(mul(head.vectors, input('direction', direction.shape))),
-      feeds: { direction },
-    };
-  }
-  const { targets, weights } = head.kind === 'tokens' ? nextTokens(golden) : labels(golden);
-  const [t, w] = [input('targets', targets.shape, 'int64'), input('weights', weights.shape)];
+/** The loss that was recorded; its inputs are the golden's `targets`. */
+export function goldenLoss(golden: GoldenModel, head: HeadOutput): Tensor {
+  const fed = (name: string) => {
+    const { shape, dtype } = golden.targets[name];
+    return input(name, shape, dtype);
+  };
+  if (head.kind === 'vectors') return sum(mul(head.vectors, fed('direction')));
   const rows = (x: Tensor) => reshape(x, [-1, x.shape[x.shape.length - 1]]);
-  const loss =
-    head.kind === 'tokens'
-      ? linearCrossEntropy(rows(head.hidden), head.weight, t, w)
-      : crossEntropy(rows(head.logits), t, w);
-  return { loss, feeds: { targets, weights } };
+  if (head.kind === 'tokens')
+    return linearCrossEntropy(rows(head.hidden), head.weight, fed('targets'), fed('weights'));
+  return crossEntropy(rows(head.logits), fed('targets'), fed('weights'));
 }
 
 /** Every position is to say the next token of its row, padding left out; the mean over all. */
-function nextTokens({ inputs }: GoldenModel): { targets: NDArray; weights: NDArray } {
+function nextTokens(inputs: Inputs): Record<string, NDArray> {
   const { input_ids: ids, attention_mask: mask } = inputs;
   const [, length] = ids.shape;
   const counted = Float32Array.from({ length: ids.data.length }, (_, i) =>
@@ -124,7 +126,7 @@ function nextTokens({ inputs }: GoldenModel): { targets: NDArray; weights: NDArr
   };
 }
 
-function labels({ inputs }: GoldenModel): { targets: NDArray; weights: NDArray } {
+function labels(inputs: Inputs): Record<string, NDArray> {
   const size = inputs.labels.data.length;
   const weights = new Float32Array(size).fill(1 / size);
   return { targets: inputs.labels, weights: { dtype: 'float32', shape: [size], data: weights } };

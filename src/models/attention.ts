@@ -17,6 +17,7 @@ import {
 } from '../graph/index.ts';
 import type { BatchInputs } from './architecture.ts';
 import type { Context } from './context.ts';
+import { perBatch } from './per-batch.ts';
 
 /** Added to scores that must not be attended to: far below any score, far above −∞ so that no row becomes NaN. */
 export const MASKED = -1e9;
@@ -66,7 +67,10 @@ export function attention(
   const grouped = (t: Tensor) => reshape(t, [size, o.kvHeads, group * length, t.shape[3]]);
   const queries = reshape(q, rows);
   const product = (keys: Tensor) => full(matmul(queries, keys, { transB: true, alpha: o.scale }));
-  const mask = newMask(length, batch, o);
+  const window = o.window !== undefined && o.window < length ? o.window : undefined;
+  const mask = perBatch(batch, `mask ${length} ${o.causal} ${window}`, () =>
+    newMask(length, batch, o.causal, window),
+  );
   const fresh = mask ? add(product(k), mask) : product(k);
   if (!c.cache) {
     const weights = c.dropout(softmax(fresh), o.dropout ?? 0, `attention.${o.block}`);
@@ -84,8 +88,13 @@ export function attention(
 }
 
 /** Additive mask among the batch's own positions, broadcastable to [B, H, T, T]; undefined where all see all. */
-function newMask(length: number, batch: BatchInputs, o: AttentionOptions): Tensor | undefined {
-  const fixed = o.causal && length > 1 ? causalMask(length, o.window) : undefined;
+function newMask(
+  length: number,
+  batch: BatchInputs,
+  causal: boolean,
+  window: number | undefined,
+): Tensor | undefined {
+  const fixed = causal && length > 1 ? causalMask(length, window) : undefined;
   if (!batch.segments) return fixed;
   const segments = batch.segments;
   const own = unsqueeze(unsqueeze(segments, 1), 3);

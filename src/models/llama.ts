@@ -6,7 +6,7 @@ import { fields, type ModelConfig } from './config.ts';
 import type { Context } from './context.ts';
 import { type Declarations, declarations } from './declare.ts';
 import { decoderHead } from './heads.ts';
-import { ropeTable, rotate } from './rope.ts';
+import { ropeTables, rotate } from './rope.ts';
 import { ropeConfig } from './rope-frequencies.ts';
 
 /**
@@ -26,7 +26,7 @@ export function llama(config: ModelConfig, task: Task): Architecture {
     parameters: d.parameters,
     layers: d.layers,
     blocks: s.blocks,
-    maxLength: s.rope.maxLength,
+    maxLength: s.maxLength,
     vocabulary: s.vocabulary,
     cache: { kvHeads: s.kvHeads, headDim: s.headDim },
     embed: (c, batch) => c.embedding(`${s.base}embed_tokens`, batch.ids!),
@@ -51,6 +51,7 @@ function sizes(config: ModelConfig, task: Task) {
   const bias = type !== 'mistral' && f.flag('attention_bias', false);
   // Qwen3 has a fixed width of heads, the others divide the model's.
   const headDim = f.count('head_dim', type === 'qwen3' ? 128 : width / heads);
+  const rope = ropeConfig(config, headDim);
   return {
     type,
     base: task === 'embedding' ? '' : 'model.',
@@ -70,7 +71,8 @@ function sizes(config: ModelConfig, task: Task) {
     act: activation(f.text('hidden_act', 'silu')),
     dropout: f.number('attention_dropout', 0),
     window: windows(config, type),
-    rope: ropeConfig(config, headDim),
+    tables: ropeTables(rope),
+    maxLength: rope.maxLength,
   };
 }
 
@@ -113,7 +115,7 @@ function declareBlock(d: Declarations, s: Sizes, block: number): void {
 function selfAttention(s: Sizes, c: Context, block: number, x: Tensor, batch: BatchInputs): Tensor {
   const at = `${s.base}layers.${block}.self_attn`;
   const project = (name: string, heads: number) => splitHeads(c.linear(`${at}.${name}_proj`, x), heads);
-  const table = ropeTable(s.rope, x.shape[1], batch.positions);
+  const table = s.tables(x.shape[1], batch.positions);
   const turned = (name: 'q' | 'k', heads: number) => {
     const y = project(name, heads);
     return rotate(s.qkNorm ? rmsNorm(y, c.parameter(`${at}.${name}_norm.weight`), s.eps) : y, table);

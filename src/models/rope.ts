@@ -26,16 +26,27 @@ export interface RopeTable {
 }
 
 /** Tables for positions 0 … length−1, or for given positions (int64 [B, T]). */
-export function ropeTable(config: RopeConfig, length: number, positions?: Tensor): RopeTable {
-  const { inverse, attention } = ropeFrequencies(config, positions ? 0 : length);
-  return positions
-    ? tableOf(angles(config, inverse, positions), attention)
-    : fixedTable(inverse, attention, length);
+export type RopeTables = (length: number, positions?: Tensor) => RopeTable;
+
+/** The tables of a model. All blocks of a trace share them: constants are merged by identity, never by value. */
+export function ropeTables(config: RopeConfig): RopeTables {
+  const byPositions = new WeakMap<Tensor, RopeTable>();
+  let last: { length: number; table: RopeTable } | undefined;
+  return (length, positions) => {
+    if (!positions) {
+      if (last?.length !== length) last = { length, table: fixedTable(config, length) };
+      return last.table;
+    }
+    const known = byPositions.get(positions) ?? fedTable(config, positions);
+    byPositions.set(positions, known);
+    return known;
+  };
 }
 
 /** Angles are products in float32, as in transformers, so that both kinds of tables agree to the last bit. */
-function fixedTable(inverse: Float64Array, attention: number, length: number): RopeTable {
-  const dim = 2 * inverse.length;
+function fixedTable(config: RopeConfig, length: number): RopeTable {
+  const { inverse, attention } = ropeFrequencies(config, length);
+  const { dim } = config;
   const build = (f: (x: number) => number) => {
     const data = new Float32Array(length * dim);
     for (let t = 0; t < length; t++)
@@ -46,18 +57,18 @@ function fixedTable(inverse: Float64Array, attention: number, length: number): R
   return { cos: build(Math.cos), sin: build(Math.sin) };
 }
 
-function tableOf(half: Tensor, attention: number): RopeTable {
+function fedTable(config: RopeConfig, positions: Tensor): RopeTable {
+  const { inverse, attention } = ropeFrequencies(config, 0);
+  const at = cast(unsqueeze(unsqueeze(positions, 1), 3), 'float32');
+  const half = mul(
+    at,
+    config.type === 'dynamic' ? dynamicInverse(config, at) : row(Float32Array.from(inverse)),
+  );
   const full = concat([half, half], 3);
   return { cos: mul(cos(full), attention), sin: mul(sin(full), attention) };
 }
 
-/** Position × frequency, [B, 1, T, dim/2]. */
-function angles(config: RopeConfig, inverse: Float64Array, positions: Tensor): Tensor {
-  const at = cast(unsqueeze(unsqueeze(positions, 1), 3), 'float32');
-  return mul(at, config.type === 'dynamic' ? dynamicInverse(config, at) : row(Float32Array.from(inverse)));
-}
-
-/** Frequencies that follow the largest position of the batch: the base is known only when the program runs. */
+/** Frequencies that follow the largest of the positions [B, 1, T, 1]: the base is known only when the program runs. */
 function dynamicInverse(config: RopeConfig, at: Tensor): Tensor {
   const factor = config.scaling.number('factor');
   const reach = maximum(div(add(max(at), 1), config.maxPositions), 1);

@@ -37,3 +37,10 @@ export async function compileModel(
     return executable.run(Object.fromEntries(executable.inputs.map(({ name }) => [name, all[name]])));
   };
 }
+
+/** The same, run once. */
+export async function runModel(
+  ...arguments_: Parameters<typeof compileModel>
+): Promise<Record<string, NDArray>> {
+  return (await compileModel(...arguments_))(arguments_[1]);
+}
