@@ -1,0 +1,30 @@
+// Builds dist/ from src/: JavaScript, declarations, and the JSON Schema of recipes for editors.
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = new URL('../', import.meta.url);
+const at = (path) => fileURLToPath(new URL(path, root));
+const SCHEMA = 'recipe.schema.json';
+
+const compiler = at('node_modules/typescript/bin/tsc');
+const { status, error } = spawnSync(process.execPath, [compiler, '-p', at('tsconfig.build.json')], {
+  stdio: ['ignore', 'inherit', 'inherit'],
+});
+if (error) throw error;
+if (status !== 0) process.exit(status ?? 1);
+
+removeOrphans();
+chmodSync(at('dist/cli/main.js'), 0o755);
+const { recipeJsonSchema } = await import(new URL('dist/cli/recipe-schema.js', root).href);
+// Written last: it stands for a finished build (scripts/bootstrap.mjs).
+writeFileSync(at(`dist/${SCHEMA}`), `${JSON.stringify(recipeJsonSchema(), null, 2)}\n`);
+
+/** Files whose source is gone must not be packed. One by one: a run that goes on keeps the modules that it loads late. */
+function removeOrphans() {
+  for (const path of readdirSync(at('dist'), { recursive: true })) {
+    const [, stem] = /^(.*?)(?:\.d\.ts|\.js|\.js\.map)$/.exec(path) ?? [];
+    if (stem !== undefined && !existsSync(at(join('src', `${stem}.ts`)))) rmSync(at(join('dist', path)));
+  }
+}

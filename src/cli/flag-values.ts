@@ -1,0 +1,19 @@
+import { InvalidArgumentError } from 'commander';
+
+/** A number after a flag. */
+export function numberFlag(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It is no number.');
+  return value;
+}
+
+export function integerFlag(text: string): number {
+  const value = numberFlag(text);
+  if (!Number.isInteger(value)) throw new InvalidArgumentError('It is no whole number.');
+  return value;
+}
+
+/** A flag that may be given several times. */
+export function collected(text: string, before: readonly string[] = []): string[] {
+  return [...before, text];
+}

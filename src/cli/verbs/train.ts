@@ -1,0 +1,92 @@
+import type { Command } from 'commander';
+import { listenForInterrupt, train } from '../../training/index.ts';
+import { collected, integerFlag, numberFlag } from '../flag-values.ts';
+import type { Verb } from '../program.ts';
+import { recipeFrom, recordedRecipe } from '../recipe.ts';
+import type { RecipeFlags } from '../recipe-flags.ts';
+import { parseTargets } from '../targets.ts';
+import { printer } from '../train/printer.ts';
+
+interface Options extends RecipeFlags {
+  readonly data?: readonly string[];
+  readonly output?: string;
+  readonly resume?: boolean;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+RECIPE is YAML, JSON or TypeScript (default export); its fields are in docs/recipe.md. Flags override it.
+Relative paths, in a recipe too, are relative to the current folder.
+Ctrl-C finishes the update, saves and stops (exit code 130); a second one stops at once.
+
+Examples:
+  rankine train recipe.yaml
+  rankine train recipe.yaml --rank 16 --set data.maxLength=256 --output runs/r16
+  rankine train --model gpt2 --data train.jsonl --validation valid.jsonl --adapter dora --epochs 3
+  rankine train --resume --output runs/r16
+  rankine train recipe.yaml --json > events.jsonl`;
+
+export const trainVerb: Verb = {
+  define(command: Command) {
+    command
+      .argument('[recipe]', 'recipe file; not needed where --model and --data are given')
+      .option('--model <path>', 'base model: a folder, or owner/name[@revision] on the hub')
+      .option('--data <path>', 'training data; may be given several times', collected)
+      .option('--validation <path>', 'data for evaluations during training')
+      .option('--adapter <name>', 'weight form (rankine methods lists them), or full')
+      .option('--rank <n>', 'rank of the adapter', integerFlag)
+      .option('--alpha <x>', 'scale of the adapter: alpha / rank', numberFlag)
+      .option('--targets <names>', 'layers: all-linear, suffixes with commas, or an expression', parseTargets)
+      .option('--optimizer <name>', 'optimizer (rankine methods lists them)')
+      .option('--rate <x>', 'peak learning rate', numberFlag)
+      .option('--steps <n>', 'updates', integerFlag)
+      .option('--epochs <x>', 'passes over the data, instead of steps', numberFlag)
+      .option('--batch <n>', 'rows in a batch', integerFlag)
+      .option('--accumulate <n>', 'batches per update', integerFlag)
+      .option('--seed <n>', 'seed of all that is random', integerFlag)
+      .option('--execution <how>', 'whole (fastest), blockwise (least memory) or auto')
+      .option('--output <folder>', 'folder of the run')
+      .option('--device <name>', 'cpu, cuda, webgpu, coreml, dml or wasm')
+      .option('--threads <n>', 'threads of the engine', integerFlag)
+      .option('--set <key=value>', 'any other field of the recipe, by its path', collected)
+      .option('--resume', 'go on from the latest checkpoint of the run in --output')
+      .option('--overwrite', 'remove what an earlier run left in --output')
+      .option('--json', 'one JSON event a line on standard output')
+      .addHelpText('after', EXAMPLES)
+      .action(run);
+  },
+};
+
+async function run(file: string | undefined, options: Options, command: Command): Promise<void> {
+  if (options.resume && options.overwrite)
+    command.error('error: --resume and --overwrite exclude each other');
+  const recipe = await recipeOf(file, options);
+  const out = printer(recipe, options.json ?? false);
+  const interruption = listenForInterrupt({
+    onFirst: () => out.interrupted(),
+    onSecond: () => out.abandon(),
+  });
+  try {
+    const result = await train(recipe, {
+      mode: options.resume ? 'resume' : options.overwrite ? 'overwrite' : 'new',
+      onEvent: (event) => out.event(event),
+      signal: interruption.signal,
+    });
+    out.result(result);
+    if (!result.finished) process.exitCode = 130;
+  } catch (error) {
+    out.abandon();
+    throw error;
+  } finally {
+    interruption.dispose();
+  }
+}
+
+/** A run that is resumed without a recipe goes on with the one that it recorded. */
+function recipeOf(file: string | undefined, options: Options) {
+  const data = options.data?.length === 1 ? options.data[0] : options.data;
+  const flags: RecipeFlags = { ...options, data };
+  const recorded = options.resume && file === undefined && options.model === undefined;
+  return recorded ? recordedRecipe(options.output ?? 'runs/latest', flags) : recipeFrom(file, flags);
+}
