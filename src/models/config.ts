@@ -71,8 +71,12 @@ export function labelCount(config: ModelConfig): number {
   return fields(config).count('num_labels', 2);
 }
 
-/** The configuration with other classes: their names, or their number alone. */
+/**
+ * The configuration with other classes: their names, or their number alone.
+ * @throws RankineError `models/labels` where there is none, or a name stands twice
+ */
 export function withLabels(config: ModelConfig, labels: number | readonly string[]): ModelConfig {
+  checkLabels(labels);
   if (typeof labels === 'number' && labels === labelCount(config)) return config;
   const names =
     typeof labels === 'number' ? Array.from({ length: labels }, (_, i) => `LABEL_${i}`) : [...labels];
@@ -82,4 +86,15 @@ export function withLabels(config: ModelConfig, labels: number | readonly string
     id2label: Object.fromEntries(names.map((name, i) => [String(i), name])),
     label2id: Object.fromEntries(names.map((name, i) => [name, i])),
   };
+}
+
+function checkLabels(labels: number | readonly string[]): void {
+  const count = typeof labels === 'number' ? labels : labels.length;
+  const twice = typeof labels === 'number' ? undefined : labels.find((name, i) => labels.indexOf(name) !== i);
+  if (isCount(count) && twice === undefined) return;
+  throw new RankineError(
+    'models/labels',
+    twice === undefined ? `A classifier cannot have ${count} classes.` : `The class "${twice}" stands twice.`,
+    'Give the number of classes, or their names.',
+  );
 }

@@ -108,6 +108,16 @@ describe('loading', () => {
     expect(model.notices).toEqual(['Not used for language-modelling: cls.extra.']);
   });
 
+  it('refuses quantized weights and impossible classes', async () => {
+    const quantized = { ...LLAMA, quantization_config: { quant_method: 'gptq' } };
+    await expect(load(quantized, {})).rejects.toMatchObject({
+      code: 'models/quantized',
+      message: expect.stringContaining('gptq'),
+    });
+    for (const labels of [0, -1, 1.5, [], ['a', 'b', 'a']])
+      await expect(load(BERT, weightsOf(BERT), { labels })).rejects.toMatchObject({ code: 'models/labels' });
+  });
+
   it('passes over buffers', async () => {
     const buffers = {
       'transformer.h.0.attn.bias': zeros([1, 1, 8, 8]),

@@ -1,3 +1,4 @@
+import { RankineError } from '../errors.ts';
 import { type Checkpoint, missingTensor, openCheckpoint } from '../formats/index.ts';
 import type { NDArray } from '../graph/array.ts';
 import type { Architecture, ParameterSpec, Task } from './architecture.ts';
@@ -22,12 +23,13 @@ export interface LoadOptions {
  * is freshly drawn, and `notices` says so. Pooling and normalization of a sentence-transformers folder are added to the
  * configuration as `sentence_embedding`.
  *
- * @throws RankineError `formats/missing-tensor`, `formats/tensor-shape`, those of `openCheckpoint` and `architectureOf`
+ * @throws RankineError `formats/missing-tensor`, `formats/tensor-shape`, `models/quantized`, `models/labels`, those of `openCheckpoint` and `architectureOf`
  */
 export async function loadModel(folder: string, options: LoadOptions = {}): Promise<Model> {
   const checkpoint = await openCheckpoint(folder);
   try {
-    const sentence = await readSentenceModules(folder);
+    const sentence =
+      (options.task ?? 'embedding') === 'embedding' ? await readSentenceModules(folder) : undefined;
     const config = sentence ? { ...checkpoint.config, sentence_embedding: sentence } : checkpoint.config;
     return await modelFrom({ ...checkpoint, config }, options);
   } finally {
@@ -37,7 +39,9 @@ export async function loadModel(folder: string, options: LoadOptions = {}): Prom
 
 /** The same from a checkpoint that is open already, which stays open. */
 export async function modelFrom(checkpoint: Checkpoint, options: LoadOptions = {}): Promise<Model> {
-  const labelled = options.labels ? withLabels(checkpoint.config, options.labels) : checkpoint.config;
+  refuseQuantized(checkpoint);
+  const labelled =
+    options.labels !== undefined ? withLabels(checkpoint.config, options.labels) : checkpoint.config;
   const config = await withoutFalseTie(checkpoint, labelled, options.task);
   const architecture = architectureOf(config, options.task);
   const stored = matchNames(checkpoint.names(), architecture, familyOf(config).prefix);
@@ -51,8 +55,18 @@ export async function modelFrom(checkpoint: Checkpoint, options: LoadOptions = {
     if (!source) fresh.push(name);
     weights.set(name, source ? await checkpoint.read(source) : drawParameter(name, spec, options.seed ?? 0));
   }
-  if (fresh.length > 0) notices.push(`Freshly drawn, because the checkpoint has none: ${fresh.join(', ')}.`);
+  if (fresh.length > 0)
+    notices.push(`Freshly drawn, because the checkpoint has none that fit: ${fresh.join(', ')}.`);
   return { architecture, config, weights, folder: checkpoint.folder, fresh, notices };
+}
+
+function refuseQuantized({ folder, config }: Checkpoint): void {
+  if (config.quantization_config == null) return;
+  throw new RankineError(
+    'models/quantized',
+    `The weights in ${folder} are quantized (${(config.quantization_config as ModelConfig).quant_method}).`,
+    'Use the checkpoint that they were made of.',
+  );
 }
 
 /** The stored tensor of a parameter, or undefined where a fresh one must do. */
@@ -67,7 +81,8 @@ function usable(
     if (spec.head) return undefined;
     throw missingTensor(checkpoint.folder, name, checkpoint.names());
   }
-  const otherClasses = spec.head && options.labels && checkpoint.shape(source)[0] !== spec.shape[0];
+  const otherClasses =
+    spec.head && options.labels !== undefined && checkpoint.shape(source)[0] !== spec.shape[0];
   if (otherClasses) return undefined;
   checkpoint.expect(source, spec.shape);
   return source;
