@@ -77,6 +77,9 @@ describe('loading', () => {
     expect(model.notices).toEqual([
       expect.stringMatching(/^Freshly drawn.*bert\.pooler\.dense\.weight.*classifier\.weight/),
     ]);
+    expect(model.fresh).toEqual(
+      ['bert.pooler.dense', 'classifier'].flatMap((layer) => [`${layer}.weight`, `${layer}.bias`]),
+    );
     expect(model.weights.get('classifier.weight')?.shape).toEqual([3, 16]);
     expect(model.config.id2label).toEqual({ 0: 'no', 1: 'maybe', 2: 'yes' });
     expect(model.config.label2id).toEqual({ no: 0, maybe: 1, yes: 2 });
