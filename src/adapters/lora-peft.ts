@@ -50,10 +50,14 @@ export function loraFromPeft(
 ): PeftImport {
   const { config, tensors } = adapter;
   if (
+    config.peft_type !== 'LORA' ||
     Boolean(config.use_dora) !== Boolean(flavour.dora) ||
     Boolean(config.use_rslora) !== Boolean(flavour.rslora)
   )
-    throw new RankineError('adapters/peft-flavour', 'The adapter is another flavour of LoRA.');
+    throw new RankineError(
+      'adapters/peft-flavour',
+      'The adapter is of another type or another flavour of LoRA.',
+    );
   const known = new Map(layers.map((l) => [l.name, l]));
   const found = new Map<string, Record<string, NDArray>>();
   for (const [name, array] of Object.entries(tensors)) {

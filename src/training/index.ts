@@ -1,10 +1,12 @@
 export { type Adaptation, adapt, canonicalWeight } from './adaptation.ts';
+export * from './answer.ts';
 export { mergedWeight, toPeftAdapter, writeAdapter, writeMerged } from './artifacts.ts';
 export * from './best.ts';
 export * from './checkpoints.ts';
 export * from './early-stop.ts';
 export { createEvaluator, type Evaluation } from './evaluation.ts';
 export * from './interrupt.ts';
+export * from './load-adapter.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
 export * from './progress.ts';

@@ -46,6 +46,14 @@ describe('modes', () => {
     expect(readdirSync(folder)).toEqual(['thesis.tex']);
   });
 
+  test('new: what a run leaves that failed before it began is no hindrance', async () => {
+    await (await openRunFolder(folder, 'new')).release();
+    const second = await openRunFolder(folder, 'new');
+    writeFileSync(join(second.paths.tensorboard, 'events'), '');
+    await second.release();
+    await expect(openRunFolder(folder, 'new')).rejects.toMatchObject({ code: 'training/folder-not-empty' });
+  });
+
   test('resume: needs a recipe there', async () => {
     await expect(openRunFolder(folder, 'resume')).rejects.toMatchObject({
       code: 'training/nothing-to-resume',

@@ -99,7 +99,10 @@ async function makeFolder(path: string, mode: RunFolderMode): Promise<void> {
 }
 
 async function refuseContent(path: string): Promise<void> {
-  const content = (await readdir(path)).filter((name) => !name.startsWith(LOCK) && !isTemporary(name));
+  const names = (await readdir(path)).filter((name) => !name.startsWith(LOCK) && !isTemporary(name));
+  // A run that failed before it began (no such model, broken data) leaves nothing but this.
+  const failed = names.length === 1 && names[0] === LAYOUT.tensorboard;
+  const content = failed ? await readdir(join(path, LAYOUT.tensorboard)) : names;
   if (content.length > 0)
     throw new RankineError(
       'training/folder-not-empty',

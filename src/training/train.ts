@@ -51,7 +51,8 @@ function isResolved(input: RecipeInput | Recipe): input is Recipe {
 }
 
 function startWorker(task: WorkerTask): Worker {
-  if (!import.meta.url.endsWith('.ts')) return new Worker(new URL('./worker.js', import.meta.url), { workerData: task });
+  if (!import.meta.url.endsWith('.ts'))
+    return new Worker(new URL('./worker.js', import.meta.url), { workerData: task });
   // Run from source (tests): Node 20 does not let a loader see a worker's first file.
   const file = JSON.stringify(new URL('./worker.ts', import.meta.url).href);
   const start = `import('tsx/esm/api').then(({ register }) => { register(); return import(${file}); })`;
