@@ -17,3 +17,12 @@ export function integerFlag(text: string): number {
 export function collected(text: string, before: readonly string[] = []): string[] {
   return [...before, text];
 }
+
+/** One of some words. */
+export function oneOf<T extends string>(...words: readonly T[]): (text: string) => T {
+  return (text) => {
+    const found = words.find((word) => word === text);
+    if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${words.join(', ')}.`);
+    return found;
+  };
+}

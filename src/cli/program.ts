@@ -22,6 +22,36 @@ const VERBS: readonly Entry[] = [
     summary: 'adapt (or train) a model as a recipe says',
     load: async () => (await import('./verbs/train.ts')).trainVerb,
   },
+  {
+    name: 'evaluate',
+    summary: 'loss, perplexity or accuracy of a model; exact match of its answers',
+    load: async () => (await import('./verbs/evaluate.ts')).evaluateVerb,
+  },
+  {
+    name: 'generate',
+    summary: 'continue a prompt or answer it',
+    load: async () => (await import('./verbs/generate.ts')).generateVerb,
+  },
+  {
+    name: 'merge',
+    summary: 'fold an adapter into its base: a whole Hugging Face model',
+    load: async () => (await import('./verbs/merge.ts')).mergeVerb,
+  },
+  {
+    name: 'export',
+    summary: 'a PEFT adapter from a run or from one of its checkpoints',
+    load: async () => (await import('./verbs/export.ts')).exportVerb,
+  },
+  {
+    name: 'info',
+    summary: 'architecture, parameters and layers of a model',
+    load: async () => (await import('./verbs/info.ts')).infoVerb,
+  },
+  {
+    name: 'methods',
+    summary: 'every adapter and optimizer, what it costs, when to choose it',
+    load: async () => (await import('./verbs/methods.ts')).methodsVerb,
+  },
 ];
 
 const EXAMPLES = `

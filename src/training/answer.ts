@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import type { Tokenizer } from '../data/index.ts';
 import type { Engine } from '../engine/index.ts';
+import { exists, readJsonObject } from '../formats/index.ts';
 import { type Completion, type GenerateOptions, generate, type Model } from '../models/index.ts';
 import { type Adaptation, traceAdaptation } from './adaptation.ts';
 import { factorArrays } from './execution.ts';
@@ -12,13 +14,21 @@ export function adaptedGeneration(
   return { hooks: traceAdaptation(adaptation).hooks, feeds: Object.fromEntries(factorArrays(adaptation)) };
 }
 
-/** What `generate` needs of a tokenizer: where texts end, and how tokens read. */
-export function textGeneration(tokenizer: Tokenizer): Required<Pick<GenerateOptions, 'stopIds' | 'decode'>> {
-  const { eos } = tokenizer.special;
-  return {
-    stopIds: [...new Set([...(eos === undefined ? [] : [eos]), ...tokenizer.around.after])],
-    decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: true }),
-  };
+/** How `generate` turns tokens into text. */
+export function textGeneration(tokenizer: Tokenizer): Required<Pick<GenerateOptions, 'decode'>> {
+  return { decode: (ids) => tokenizer.decode(ids, { skipSpecialTokens: true }) };
+}
+
+/**
+ * Tokens that end a text: the tokenizer's end of text, and those that the model's `generation_config.json` or
+ * `config.json` names as `eos_token_id` (chat models end turns with others).
+ */
+export async function stopTokens(model: Model, tokenizer: Tokenizer): Promise<number[]> {
+  const file = join(model.folder!, 'generation_config.json');
+  const generation = (await exists(file)) ? await readJsonObject(file) : {};
+  const own = generation.eos_token_id ?? model.config.eos_token_id ?? [];
+  const ids = [tokenizer.special.eos, ...tokenizer.around.after, ...(Array.isArray(own) ? own : [own])];
+  return [...new Set(ids.filter((id): id is number => Number.isInteger(id)))];
 }
 
 /** A prompt as tokens, exactly as training tokenizes the prompt of a completion. */
@@ -53,8 +63,8 @@ export async function answer(
   options: AnswerOptions,
 ): Promise<Completion[]> {
   const { batch = 32, onProgress, ...rest } = options;
-  const text = textGeneration(tokenizer);
-  const all = { ...text, ...adaptedGeneration(adaptation), ...rest };
+  const stopIds = await stopTokens(model, tokenizer);
+  const all = { ...textGeneration(tokenizer), stopIds, ...adaptedGeneration(adaptation), ...rest };
   const tokens = prompts.map((prompt) => promptTokens(tokenizer, prompt));
   const order = tokens.map((_, i) => i).sort((a, b) => tokens[a].length - tokens[b].length || a - b);
   const answers: Completion[] = new Array(prompts.length);

@@ -18,4 +18,5 @@ export { type Feed, openFeed } from './sources.ts';
 export { openTensorboard, type TensorboardLog, type TensorboardOptions } from './tensorboard.ts';
 export { type TrainOptions, train } from './train.ts';
 export { countTrainable, type Trainable, trainables } from './trainables.ts';
+export * from './trained-run.ts';
 export * from './versions.ts';

@@ -36,8 +36,11 @@ export interface Live {
   readonly model: Model;
 }
 
+/** What of a run is put back: all of it, or, to look at a run that has ended, without optimizer state. */
+export type Restorable = Omit<Live, 'updates'> & { readonly updates: Pick<Updates, 'state'> };
+
 /** Sets of tensors of a checkpoint, by group. The same names are live, so that loading writes in place. */
-function groups(live: Live, changedBase: readonly string[]): Record<string, Record<string, NDArray>> {
+function groups(live: Restorable, changedBase: readonly string[]): Record<string, Record<string, NDArray>> {
   const frozen: Record<string, NDArray> = {};
   for (const layer of live.adaptation?.layers ?? [])
     for (const [name, array] of Object.entries(layer.frozen))
@@ -69,8 +72,8 @@ export async function saveRun(
  * @throws RankineError `training/nothing-to-resume`, `training/other-run` where the checkpoint holds other tensors
  */
 export async function restoreRun(
-  store: CheckpointStore,
-  live: Live,
+  store: Pick<CheckpointStore, 'loadBest' | 'loadLatest' | 'discardAfter'>,
+  live: Restorable,
   which: 'latest' | 'best' = 'latest',
 ): Promise<RunProgress> {
   const best = which === 'best' ? await store.loadBest() : undefined;
@@ -83,6 +86,7 @@ export async function restoreRun(
     );
   if (which === 'latest') await store.discardAfter(checkpoint.step);
   const progress = checkpoint.state as RunProgress;
+  live.updates.settle(progress.step);
   for (const [group, arrays] of Object.entries(groups(live, progress.changedBase)))
     await readInto(checkpoint, group, arrays);
   return progress;

@@ -1,0 +1,82 @@
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { createEngine } from '../../engine/index.ts';
+import { RankineError } from '../../errors.ts';
+import { exists } from '../../formats/index.ts';
+import { openTrainedRun, writeAdapter } from '../../training/index.ts';
+import type { Verb } from '../program.ts';
+import { recordedRecipe } from '../recipe.ts';
+import { styleFor } from '../terminal/index.ts';
+
+interface Options {
+  readonly output: string;
+  readonly overwrite?: boolean;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+RUN is the folder of a run, which may still be going on, or one of its checkpoints (RUN/checkpoints/step-100). Of a run
+the best checkpoint is taken, without validation data the latest. The base model must be where the recipe found it.
+
+Examples:
+  rankine export runs/latest --output adapter
+  rankine export runs/latest/checkpoints/step-100 --output adapter-100`;
+
+export const exportVerb: Verb = {
+  define(command: Command) {
+    command
+      .argument('<run>', 'folder of a run, or of one of its checkpoints')
+      .requiredOption('--output <folder>', 'folder of the PEFT adapter')
+      .option('--overwrite', 'replace the folder if it is there')
+      .option('--json', 'one JSON object at the end')
+      .addHelpText('after', EXAMPLES)
+      .action(run);
+  },
+};
+
+async function run(path: string, options: Options): Promise<void> {
+  const { output, overwrite } = options;
+  if (!overwrite && (await exists(output))) throw folderExists(output);
+  const { folder, step } = parseRun(path);
+  const recipe = await recordedRecipe(folder, {});
+  const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
+  try {
+    const trained = await openTrainedRun(engine, folder, recipe, step);
+    if (!trained.adaptation) throw notAnAdapter(recipe.output);
+    await writeAdapter(output, trained.model, trained.adaptation, trained.trainables, recipe.model.path);
+    report(options, recipe.model.path, trained.step);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+function parseRun(path: string): { folder: string; step?: number } {
+  const full = resolve(path);
+  const step = /^step-(\d+)$/.exec(basename(full))?.[1];
+  if (step === undefined || basename(dirname(full)) !== 'checkpoints') return { folder: path };
+  return { folder: join(path, '..', '..'), step: Number(step) };
+}
+
+function report({ json, output }: Options, base: string, step: number): void {
+  const style = styleFor(process.stdout);
+  const text = json
+    ? JSON.stringify({ output, base, step })
+    : `The adapter of step ${step} is in ${style.strong(output)}.\nPython loads it with PeftModel.from_pretrained(base, '${output}').`;
+  process.stdout.write(`${text}\n`);
+}
+
+function notAnAdapter(output: string): RankineError {
+  return new RankineError(
+    'training/no-peft',
+    `The run in ${output} trained every weight: there is no adapter.`,
+    `Its whole model is in ${join(output, 'model')}, a Hugging Face folder.`,
+  );
+}
+
+function folderExists(output: string): RankineError {
+  return new RankineError(
+    'cli/folder-exists',
+    `${output} is there already.`,
+    'Choose another folder, or give --overwrite.',
+  );
+}
