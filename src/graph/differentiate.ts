@@ -17,18 +17,19 @@ const identityLike = (name: string): Pick<Op, 'name' | 'infer' | 'lower' | 'eval
 
 const detachOp: Op = { ...identityLike('detach'), gradient: () => [undefined] };
 
-type GradientRule = (gradient: Tensor) => (Tensor | undefined)[];
+type GradientRule = (gradient: Tensor, needed: readonly boolean[]) => (Tensor | undefined)[];
 
 const rules = new WeakMap<object, GradientRule>();
 
 const customOp: Op = {
   ...identityLike('withGradient'),
-  gradient: (node, [g]) => (g ? [undefined, ...rules.get(node.attributes)!(g)] : []),
+  gradient: (node, [g], needed) => (g ? [undefined, ...rules.get(node.attributes)!(g, needed.slice(1))] : []),
 };
 
 /**
  * The value of `y` with a gradient of our own for `inputs`, used instead of differentiating through y's trace:
- * where a derived gradient would hold more, recompute more, or must differ (straight-through estimators).
+ * where a derived gradient would hold more, recompute more, or must differ (straight-through estimators). The rule
+ * learns which of the inputs' gradients will be used; it may leave the others undefined.
  */
 export function withGradient(y: Tensor, inputs: readonly Tensor[], rule: GradientRule): Tensor {
   const attributes = {};
@@ -59,9 +60,10 @@ export function gradients(y: Tensor, wrt: readonly Tensor[], seed?: Tensor): Ten
         `The operator ${node.op.name} has no gradient.`,
         'Detach its input.',
       );
-    node.op.gradient(node, outputs).forEach((g, i) => {
+    const wanted = node.inputs.map((t) => needed.has(t.node));
+    node.op.gradient(node, outputs, wanted).forEach((g, i) => {
       const x = node.inputs[i];
-      if (!g || !needed.has(x.node)) return;
+      if (!g || !wanted[i]) return;
       const sofar = adjoints.get(x);
       adjoints.set(x, sofar ? add(sofar, g) : g);
     });

@@ -38,7 +38,8 @@ export {
 } from './elementwise.ts';
 export { evaluate } from './evaluate.ts';
 export { gather, gatherElements, scatterAdd, scatterRows, topK } from './index-ops.ts';
-export { crossEntropy, linearCrossEntropy, squaredError } from './loss.ts';
+export { linearCrossEntropy } from './linear-cross-entropy.ts';
+export { crossEntropy, squaredError } from './loss.ts';
 export { linear, matmul, scale } from './matmul.ts';
 export { l2Normalize, layerNorm, logSoftmax, rmsNorm, softmax } from './normalize.ts';
 export { type Serialized, toOnnx } from './onnx.ts';

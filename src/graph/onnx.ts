@@ -149,7 +149,7 @@ export function toOnnx(program: Program): Serialized {
   const outputs = Object.entries(program.outputs);
   const inputs: { name: string; onnx: string }[] = [];
   const inputInfos: Uint8Array[] = [];
-  for (const node of topological(outputs.map(([, t]) => t))) {
+  for (const node of topological(largestLast(program))) {
     if (node.op.name === 'input') {
       const onnx = `x${inputs.length}`;
       inputs.push({ name: String(node.attributes.name), onnx });
@@ -166,6 +166,14 @@ export function toOnnx(program: Program): Serialized {
     return { name, onnx };
   });
   return { bytes: builder.model(inputInfos, [...outputInfos.values()]), inputs, outputs: outputNames };
+}
+
+/**
+ * Outputs by size. ONNX Runtime starts from the leaf that was lowered last: gradients before the loss, which would
+ * otherwise compute the forward parts of all chunks before the first chunk's backward part.
+ */
+function largestLast(program: Program): Tensor[] {
+  return Object.values(program.outputs).sort((a, b) => sizeOf(a.shape) - sizeOf(b.shape));
 }
 
 function attribute(name: string, value: OnnxAttribute): Uint8Array {

@@ -33,8 +33,15 @@ export interface Op {
   readonly elementwise?: boolean;
   /** Types of the outputs; throws `graph/shape` for inputs that do not fit. */
   infer(inputs: readonly Tensor[], attributes: Attributes): TensorType[];
-  /** Gradients for the inputs from gradients of the outputs; absent where the operator is not differentiable. */
-  gradient?(node: Node, gradients: readonly (Tensor | undefined)[]): (Tensor | undefined)[];
+  /**
+   * Gradients for the inputs from gradients of the outputs; absent where the operator is not differentiable. `needed`
+   * tells which inputs' gradients will be used, for rules whose results depend on each other.
+   */
+  gradient?(
+    node: Node,
+    gradients: readonly (Tensor | undefined)[],
+    needed: readonly boolean[],
+  ): (Tensor | undefined)[];
   lower(node: Node, builder: OnnxBuilder): void;
   /** Reference arithmetic in float64, for gradient checks and constant folding. Never fast. */
   evaluate(node: Node, inputs: readonly NDArray[]): NDArray[];
