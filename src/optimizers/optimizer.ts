@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import type { DType, NDArray, Shape, Tensor } from '../graph/index.ts';
+import { BYTES, type DType, type NDArray, type Shape, sizeOf, type Tensor } from '../graph/index.ts';
 import type { Random } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 
@@ -52,8 +52,24 @@ export interface UpdateRule {
   readonly state: Readonly<Record<string, StateSpec>>;
   /** Traced once and lowered: to one loop where all is elementwise, else to ONNX. */
   update(inputs: UpdateInputs): UpdateOutputs;
-  /** Work that no program does: a new basis by SVD, a new block. */
+  /** Work that no program does: a new basis by SVD, new columns. */
   prepare?(inputs: PrepareInputs): void | Promise<void>;
+  /** Steps without state (the block's turn is another's): the state is freed and starts at zero again after them. */
+  readonly idle?: IdleSteps;
+}
+
+export interface IdleSteps {
+  /** Whether step t, counted from 1, holds no state. The same for every call with one t. */
+  at(step: number): boolean;
+  /** Replaces `update` in these steps; sees and gives no state. */
+  update(inputs: UpdateInputs): UpdateOutputs;
+}
+
+/** Bytes of state that rules hold after step t (counted from 1), without holding them. */
+export function stateBytes(rules: readonly UpdateRule[], step = 1): number {
+  const held = rules.filter((rule) => !rule.idle?.at(step));
+  const specs = held.flatMap((rule) => Object.values(rule.state));
+  return specs.reduce((bytes, { shape, dtype }) => bytes + sizeOf(shape) * BYTES[dtype ?? 'float32'], 0);
 }
 
 /** One optimizer, one file. */
@@ -62,11 +78,14 @@ export interface OptimizerMethod<O = unknown> {
   readonly title: string;
   readonly paper: string;
   readonly whenToChoose: string;
-  /** Numbers of state per weight of an m×n matrix, as a formula. */
+  /** Numbers of state for an m×n matrix, as a formula; `stateBytes` counts them. */
   readonly stateFormula: string;
   readonly options: z.ZodType<O>;
-  /** Splits the parameters into rules; every parameter is in exactly one. */
-  rules(parameters: readonly ParameterInfo[], options: O): UpdateRule[];
+  /**
+   * Splits the parameters into rules; every parameter is in exactly one.
+   * @param seed of the run, for choices that several rules share
+   */
+  rules(parameters: readonly ParameterInfo[], options: O, seed: number): UpdateRule[];
 }
 
 /** Checks a method's type and forgets its options', for lists of methods. */

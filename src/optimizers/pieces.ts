@@ -1,5 +1,5 @@
 import { add, div, mul, pow, sign, sqrt, sub, type Tensor } from '../graph/index.ts';
-import type { ParameterInfo, StateSpec, UpdateRule } from './optimizer.ts';
+import type { ParameterInfo, PrepareInputs, StateSpec, UpdateRule } from './optimizer.ts';
 
 /** What a piece sees beside the direction that it transforms. */
 export interface PieceContext {
@@ -14,6 +14,8 @@ type State = Readonly<Record<string, Tensor>>;
 export interface Piece {
   state(parameter: ParameterInfo): Readonly<Record<string, StateSpec>>;
   apply(direction: Tensor, state: State, context: PieceContext): { direction: Tensor; state: State };
+  /** Work on the host before an update; sees the gradient as it came, not the direction. */
+  prepare?(inputs: PrepareInputs): void;
 }
 
 const stateless = (apply: (u: Tensor, c: PieceContext) => Tensor): Piece => ({
@@ -23,7 +25,13 @@ const stateless = (apply: (u: Tensor, c: PieceContext) => Tensor): Piece => ({
 
 /** Pieces one after the other; their states' names must differ. */
 export function chain(...pieces: readonly Piece[]): Piece {
+  const prepared = pieces.filter((piece) => piece.prepare);
   return {
+    ...(prepared.length > 0 && {
+      prepare(inputs) {
+        for (const piece of prepared) piece.prepare!(inputs);
+      },
+    }),
     state: (p) => Object.assign({}, ...pieces.map((piece) => piece.state(p))),
     apply(start, state, c) {
       let direction = start;
@@ -126,15 +134,18 @@ export function perParameter(
   parameters: readonly ParameterInfo[],
   piece: (p: ParameterInfo) => Piece,
 ): UpdateRule[] {
-  return parameters.map((info) => {
-    const own = piece(info);
-    return {
-      parameters: [info],
-      state: own.state(info),
-      update({ parameters: [parameter], gradients: [g], state, rate, step }) {
-        const { direction, state: next } = own.apply(g, state, { parameter, rate, step });
-        return { parameters: [sub(parameter, direction)], state: next };
-      },
-    };
-  });
+  return parameters.map((info) => pieceRule(info, piece(info)));
+}
+
+/** p ← p − piece(g) for one parameter. */
+export function pieceRule(info: ParameterInfo, piece: Piece): UpdateRule {
+  return {
+    parameters: [info],
+    state: piece.state(info),
+    update({ parameters: [parameter], gradients: [g], state, rate, step }) {
+      const { direction, state: next } = piece.apply(g, state, { parameter, rate, step });
+      return { parameters: [sub(parameter, direction)], state: next };
+    },
+    ...(piece.prepare && { prepare: piece.prepare }),
+  };
 }

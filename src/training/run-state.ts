@@ -37,7 +37,7 @@ export interface Live {
 }
 
 /** What of a run is put back: all of it, or, to look at a run that has ended, without optimizer state. */
-export type Restorable = Omit<Live, 'updates'> & { readonly updates: Pick<Updates, 'state'> };
+export type Restorable = Omit<Live, 'updates'> & { readonly updates: Pick<Updates, 'state'> & Partial<Updates> };
 
 /** Sets of tensors of a checkpoint, by group. The same names are live, so that loading writes in place. */
 function groups(live: Restorable, changedBase: readonly string[]): Record<string, Record<string, NDArray>> {
@@ -86,7 +86,7 @@ export async function restoreRun(
     );
   if (which === 'latest') await store.discardAfter(checkpoint.step);
   const progress = checkpoint.state as RunProgress;
-  live.updates.settle(progress.step);
+  live.updates.settle?.(Math.max(1, progress.step));
   for (const [group, arrays] of Object.entries(groups(live, progress.changedBase)))
     await readInto(checkpoint, group, arrays);
   return progress;

@@ -1,7 +1,7 @@
 import { compileLoop, type Engine, type Executable, type Loop } from '../engine/index.ts';
-import { input, mul, type NDArray, program, type Tensor, zeros } from '../graph/index.ts';
+import { input, mul, type NDArray, type Program, program, type Tensor, zeros } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
-import type { OptimizerMethod, UpdateRule } from '../optimizers/index.ts';
+import type { OptimizerMethod, ParameterInfo, UpdateRule } from '../optimizers/index.ts';
 import type { Trainable } from './trainables.ts';
 
 /** Applies an optimizer's rules to live arrays. */
@@ -13,6 +13,8 @@ export interface Updates {
   readonly rules: readonly UpdateRule[];
   /** Zeroes the state of a parameter. */
   reset(parameter: string): void;
+  /** Frees and allocates state as the rules hold it at step t; `apply` does so by itself, a resumed run before it reads. */
+  settle(step: number): void;
 }
 
 export interface StepScalars {
@@ -41,41 +43,78 @@ export function createUpdates(
   const rules = method.rules(
     trainables.map((t) => t.info),
     options,
+    seed,
   );
   const state = new Map<string, NDArray>();
-  for (const rule of rules)
-    for (const [name, spec] of Object.entries(rule.state)) {
-      const array = zeros(spec.shape, spec.dtype);
-      state.set(stateName(rule, name), array);
-      engine.ledger.hold('optimizer', stateName(rule, name), array.data.byteLength);
-    }
-  const compiled = new Map<UpdateRule, Promise<Compiled>>();
+  const compiled = new Map<Phase, Promise<Compiled>>();
+  const phases = new Map(rules.map((rule) => [rule, phasesOf(rule)]));
   const scalars = { rate: zeros([]), step: zeros([]), clip: zeros([]) };
+  let settled = 0;
+
+  function settle(step: number): void {
+    if (step === settled) return;
+    settled = step;
+    // All that goes, goes first: the budget holds also while blocks change.
+    for (const rule of rules) if (rule.idle?.at(step)) freeState(engine, rule, state);
+    for (const rule of rules) if (!rule.idle?.at(step)) holdState(engine, rule, state);
+  }
+  settle(1);
 
   return {
     state,
     rules,
+    settle,
     async apply(rule, gradients, step) {
-      if (!compiled.has(rule)) compiled.set(rule, compileRule(engine, rule));
-      const ready = await compiled.get(rule)!;
-      const own = Object.fromEntries(Object.keys(rule.state).map((k) => [k, state.get(stateName(rule, k))!]));
+      settle(step.step);
+      const idle = rule.idle?.at(step.step) ?? false;
+      const phase = phases.get(rule)![idle ? 'idle' : 'active']!;
+      if (!compiled.has(phase)) compiled.set(phase, compileRule(engine, rule.parameters, phase));
+      const ready = await compiled.get(phase)!;
+      const own = Object.fromEntries(
+        Object.keys(phase.state).map((k) => [k, state.get(stateName(rule, k))!]),
+      );
       const parameters = rule.parameters.map((p) => arrays.get(p.name)!);
-      await rule.prepare?.({
-        step: step.step,
-        parameters,
-        gradients,
-        state: own,
-        random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
-      });
+      if (!idle)
+        await rule.prepare?.({
+          step: step.step,
+          parameters,
+          gradients,
+          state: own,
+          random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
+        });
       for (const key of ['rate', 'step', 'clip'] as const) scalars[key].data[0] = step[key];
       await move(ready, { ...ruleArrays(parameters, gradients, own), ...scalars });
     },
     reset(parameter) {
       for (const rule of rules)
         if (rule.parameters.some((p) => p.name === parameter))
-          for (const name of Object.keys(rule.state)) state.get(stateName(rule, name))!.data.fill(0 as never);
+          for (const name of Object.keys(rule.state)) state.get(stateName(rule, name))?.data.fill(0 as never);
     },
   };
+}
+
+/** What a rule does in a step: one program. */
+type Phase = Pick<UpdateRule, 'state' | 'update'>;
+
+function phasesOf(rule: UpdateRule): { active: Phase; idle?: Phase } {
+  return { active: rule, idle: rule.idle && { state: {}, update: rule.idle.update } };
+}
+
+function freeState(engine: Engine, rule: UpdateRule, state: Map<string, NDArray>): void {
+  for (const key of Object.keys(rule.state)) {
+    state.delete(stateName(rule, key));
+    engine.ledger.free(stateName(rule, key));
+  }
+}
+
+function holdState(engine: Engine, rule: UpdateRule, state: Map<string, NDArray>): void {
+  for (const [key, spec] of Object.entries(rule.state)) {
+    const name = stateName(rule, key);
+    if (state.has(name)) continue;
+    const array = zeros(spec.shape, spec.dtype);
+    state.set(name, array);
+    engine.ledger.hold('optimizer', name, array.data.byteLength);
+  }
 }
 
 function stateName(rule: UpdateRule, name: string): string {
@@ -99,14 +138,22 @@ function ruleArrays(
 }
 
 /** Traces a rule with positional names, so that parameters of one shape share one program. */
-async function compileRule(engine: Engine, rule: UpdateRule): Promise<Compiled> {
+async function compileRule(engine: Engine, infos: readonly ParameterInfo[], phase: Phase): Promise<Compiled> {
+  const p = ruleProgram(infos, phase);
+  const outputs = Object.keys(p.outputs);
+  const loop = engine.device === 'cpu' ? compileLoop(p) : undefined;
+  return loop ? { loop, outputs } : { executable: await engine.compile(p), outputs };
+}
+
+/** One update as a program: `p0`, `g0`, `s:<name>`, `rate`, `step` and `clip` in, `p0` and `s:<name>` out. */
+export function ruleProgram(infos: readonly ParameterInfo[], phase: Phase): Program {
   const clip = input('clip', []);
-  const parameters = rule.parameters.map((p, i) => input(`p${i}`, p.shape));
-  const gradients = rule.parameters.map((p, i) => mul(input(`g${i}`, p.shape), clip));
+  const parameters = infos.map((p, i) => input(`p${i}`, p.shape));
+  const gradients = infos.map((p, i) => mul(input(`g${i}`, p.shape), clip));
   const state = Object.fromEntries(
-    Object.entries(rule.state).map(([name, spec]) => [name, input(`s:${name}`, spec.shape, spec.dtype)]),
+    Object.entries(phase.state).map(([name, spec]) => [name, input(`s:${name}`, spec.shape, spec.dtype)]),
   );
-  const result = rule.update({
+  const result = phase.update({
     parameters,
     gradients,
     state,
@@ -117,11 +164,9 @@ async function compileRule(engine: Engine, rule: UpdateRule): Promise<Compiled> 
   result.parameters.forEach((t, i) => {
     outputs[`p${i}`] = t;
   });
-  for (const [name, t] of Object.entries(result.state)) outputs[`s:${name}`] = t;
-  const p = program(outputs);
-  const loop = engine.device === 'cpu' ? compileLoop(p) : undefined;
-  const names = Object.keys(outputs);
-  return loop ? { loop, outputs: names } : { executable: await engine.compile(p), outputs: names };
+  // State that only the host changes (a basis) passes through and is no output.
+  for (const [name, t] of Object.entries(result.state)) if (t !== state[name]) outputs[`s:${name}`] = t;
+  return program(outputs);
 }
 
 async function move({ loop, executable, outputs }: Compiled, arrays: Record<string, NDArray>): Promise<void> {

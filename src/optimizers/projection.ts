@@ -1,0 +1,107 @@
+import { z } from 'zod';
+import { matmul, type NDArray, scale, type Tensor } from '../graph/index.ts';
+import { matrix, type Svd, svd, transpose, truncatedSvd } from '../linalg/index.ts';
+import type { ParameterInfo, PrepareInputs, StateSpec } from './optimizer.ts';
+import type { Piece } from './pieces.ts';
+import { checkRank } from './select.ts';
+
+export const projectionOptions = z.strictObject({
+  rank: z.number().int().min(1).default(128).describe('dimensions of the subspace, r'),
+  gap: z.number().int().min(1).default(200).describe('steps between new bases, T'),
+  scale: z.number().positive().default(1).describe('multiplies the lifted step, α'),
+  projection: z
+    .enum(['std', 'reverse_std', 'right', 'left', 'full'])
+    .default('std')
+    .describe('side of the basis; std: the shorter one'),
+  decomposition: z
+    .enum(['exact', 'randomized'])
+    .default('exact')
+    .describe('how the basis is found; randomized is faster and nearly as good'),
+});
+
+export type ProjectionOptions = z.infer<typeof projectionOptions>;
+
+/** A moving subspace of a gradient's rows, columns or both (GaLore, Zhao et al. 2024, arXiv 2403.03507). */
+export interface Projection {
+  /** Bases: `left` P (m×r, orthonormal columns), `right` Q (r×n, orthonormal rows). */
+  readonly state: Readonly<Record<string, StateSpec>>;
+  /** Shape of what is projected. */
+  readonly shape: readonly [number, number];
+  /** R = Pᵀ G Qᵀ, with the bases that there are. */
+  down(gradient: Tensor, state: Readonly<Record<string, Tensor>>): Tensor;
+  /** P R Q, unscaled. */
+  up(low: Tensor, state: Readonly<Record<string, Tensor>>): Tensor;
+  /** At steps 1, T + 1, 2T + 1, … finds the bases of the gradient's largest singular values. */
+  prepare(inputs: PrepareInputs): void;
+}
+
+/** @throws RankineError `optimizers/rank` where the rank exceeds the matrix */
+export function projection(method: string, parameter: ParameterInfo, o: ProjectionOptions): Projection {
+  checkRank(method, parameter, o.rank);
+  const [m, n] = parameter.shape;
+  const { left, right } = sides(parameter, o.projection);
+  return {
+    state: { ...(left && { left: { shape: [m, o.rank] } }), ...(right && { right: { shape: [o.rank, n] } }) },
+    shape: [left ? o.rank : m, right ? o.rank : n],
+    down(g, s) {
+      const rows = left ? matmul(s.left, g, { transA: true }) : g;
+      return right ? matmul(rows, s.right, { transB: true }) : rows;
+    },
+    up(low, s) {
+      const rows = left ? matmul(s.left, low) : low;
+      return right ? matmul(rows, s.right) : rows;
+    },
+    prepare: (inputs) => refresh(inputs, o),
+  };
+}
+
+/** Which bases there are, in the orientation in which the weight is stored. */
+function sides({ shape: [m, n], layer }: ParameterInfo, kind: ProjectionOptions['projection']) {
+  if (kind === 'full') return { left: true, right: true };
+  // The rule is about W ∈ R^{out×in}; GPT-2 stores in×out, where the sides change places.
+  const flipped = layer?.transposed ?? false;
+  const tall = flipped ? n >= m : m >= n;
+  const onRight = kind === 'right' || (kind === 'std' && tall) || (kind === 'reverse_std' && !tall);
+  return { left: onRight === flipped, right: onRight !== flipped };
+}
+
+function refresh({ step, gradients: [g], state, random }: PrepareInputs, o: ProjectionOptions): void {
+  const bases = [state.left, state.right].filter(Boolean);
+  const absent = bases.every((basis) => isZero(basis));
+  if ((step - 1) % o.gap !== 0 && !absent) return;
+  // A zero gradient has no directions: the old basis stays.
+  if (isZero(g)) return;
+  const whole = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
+  const found: Svd<Float32Array> =
+    o.decomposition === 'exact'
+      ? svd(whole)
+      : truncatedSvd(whole, o.rank, { random: random(`basis/${step}`) });
+  if (state.right) (state.right.data as Float32Array).set(found.vt.data.subarray(0, state.right.data.length));
+  if (state.left) {
+    const ut = transpose(found.u);
+    const kept = matrix(o.rank, ut.cols, ut.data.subarray(0, o.rank * ut.cols));
+    (state.left.data as Float32Array).set(transpose(kept).data);
+  }
+}
+
+export function isZero(a: NDArray): boolean {
+  return (a.data as Float32Array).every((x) => x === 0);
+}
+
+/** A piece that works on the projected direction; what it gives is lifted and multiplied by α. */
+export function projected(
+  method: string,
+  parameter: ParameterInfo,
+  o: ProjectionOptions,
+  inner: Piece,
+): Piece {
+  const space = projection(method, parameter, o);
+  return {
+    state: () => ({ ...inner.state({ ...parameter, shape: space.shape }), ...space.state }),
+    apply(direction, state, context) {
+      const result = inner.apply(space.down(direction, state), state, context);
+      return { direction: scale(space.up(result.direction, state), o.scale), state: result.state };
+    },
+    prepare: space.prepare,
+  };
+}
