@@ -85,8 +85,9 @@ function normalizeRows(node: Node, [x, weight, bias]: readonly NDArray[], centre
       y.data[o + i] =
         (Number(x.data[o + i]) - average) * inverse * Number(weight.data[i]) +
         (bias ? Number(bias.data[i]) : 0);
-    if (centred) statistics[0].data[o / w] = average;
-    statistics[statistics.length - 1].data[o / w] = inverse;
+    if (!centred) return;
+    statistics[0].data[o / w] = average;
+    statistics[1].data[o / w] = inverse;
   });
   return [y, ...statistics];
 }
@@ -134,28 +135,25 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, epsilon: numb
 
 const rmsNormOp: Op = {
   name: 'rmsNorm',
-  infer: (inputs) => normalizedTypes('rmsNorm', inputs, 1),
-  gradient: (node, [g, gInverse]) => {
+  infer: (inputs) => normalizedTypes('rmsNorm', inputs, 0),
+  gradient: (node, [g]) => {
+    if (!g) return [];
     const [x, weight] = node.inputs;
-    const inverse = node.outputs[1];
+    // The kernel's own second output, 1/rms, is left unwritten by ONNX Runtime's WebGPU provider.
+    const inverse = div(1, sqrt(add(mean(mul(x, x), -1, true), node.attributes.epsilon as number)));
     const normalized = mul(x, inverse);
-    const statistic = gInverse && inverseGradient(gInverse, normalized, inverse);
-    if (!g) return [statistic];
     const gw = mul(g, weight);
     const inner = sub(gw, mul(normalized, mean(mul(gw, normalized), -1, true)));
     const leading = x.shape.slice(0, -1).map((_, i) => i);
-    return [total([mul(inner, inverse), statistic]), sum(mul(g, normalized), leading)];
+    return [mul(inner, inverse), sum(mul(g, normalized), leading)];
   },
-  lower: (node, builder) => {
-    // SimplifiedLayerNormalization lives in the default domain of ONNX Runtime; its second output is 1/rms.
-    const [x, weight] = node.inputs.map((t) => builder.name(t));
-    const attributes = { axis: -1, epsilon: { float: node.attributes.epsilon as number }, stash_type: 1 };
-    const [y, inverse] = builder.emit('SimplifiedLayerNormalization', [x, weight], attributes, {
-      outputs: 2,
-    });
-    builder.bind(node.outputs[0], y);
-    builder.bind(node.outputs[1], inverse);
-  },
+  // The operator lives in the default domain of ONNX Runtime.
+  lower: (node, builder) =>
+    builder.emitFor(node, 'SimplifiedLayerNormalization', {
+      axis: -1,
+      epsilon: { float: node.attributes.epsilon as number },
+      stash_type: 1,
+    }),
   evaluate: (node, inputs) => normalizeRows(node, inputs, false),
 };
 
