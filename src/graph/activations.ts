@@ -1,4 +1,5 @@
-import { add, erf, erfFloat64, exp, mul, neg, sigmoid, sub } from './elementwise.ts';
+import { add, erf, exp, mul, neg, sigmoid, sub } from './elementwise.ts';
+import { erfFloat64 } from './erf.ts';
 import { reference } from './evaluate-helpers.ts';
 import { apply, type Op, type Tensor } from './tensor.ts';
 

@@ -1,50 +1,13 @@
-import { type DType, type NDArray, type Shape, sizeOf } from './array.ts';
+import type { DType, NDArray } from './array.ts';
+import { broadcastIndex, broadcastShapes } from './broadcast.ts';
 import { filledWith, scalar } from './constant.ts';
+import { erfFloat64 } from './erf.ts';
 import { reference } from './evaluate-helpers.ts';
 import { sumTo } from './reduce.ts';
-import { apply, type Node, type Op, sameShape, shapeError, type Tensor } from './tensor.ts';
-
-/** NumPy's broadcast of two shapes; throws `graph/shape` naming the operator and both shapes. */
-export function broadcastShapes(op: string, inputs: readonly Tensor[]): Shape {
-  const rank = Math.max(...inputs.map((t) => t.shape.length));
-  return Array.from({ length: rank }, (_, axis) => {
-    let dim = 1;
-    for (const t of inputs) {
-      const d = t.shape[axis - rank + t.shape.length] ?? 1;
-      if (d !== 1 && dim !== 1 && d !== dim)
-        throw shapeError(op, inputs, `axis ${axis} has ${dim} and ${d} elements, which do not broadcast`);
-      if (d !== 1) dim = d;
-    }
-    return dim;
-  });
-}
-
-/** Flat source index in a tensor of `shape` for every flat index of the broadcast `target`. */
-export function broadcastIndex(shape: Shape, target: Shape): (flat: number) => number {
-  if (sizeOf(shape) === 1) return () => 0;
-  if (sameShape(shape, target)) return (flat) => flat;
-  const offset = target.length - shape.length;
-  const strides = new Array<number>(target.length).fill(0);
-  let stride = 1;
-  for (let axis = shape.length - 1; axis >= 0; axis--) {
-    if (shape[axis] !== 1) strides[axis + offset] = stride;
-    stride *= shape[axis];
-  }
-  return (flat) => {
-    let index = 0;
-    let rest = flat;
-    for (let axis = target.length - 1; axis >= 0; axis--) {
-      const d = target[axis];
-      index += (rest % d) * strides[axis];
-      rest = Math.floor(rest / d);
-    }
-    return index;
-  };
-}
+import { apply, type Node, type Op, shapeError, type Tensor } from './tensor.ts';
 
 interface Elementwise {
   onnx: string;
-  arity: 1 | 2 | 3;
   compute: (...operands: number[]) => number;
   expression?: (...operands: string[]) => string;
   gradient?: (gradient: Tensor, operands: readonly Tensor[], output: Tensor) => (Tensor | undefined)[];
@@ -98,97 +61,83 @@ function mapElements(node: Node, inputs: readonly NDArray[], compute: (...v: num
 const unaryOps = {
   neg: elementwiseOp('neg', {
     onnx: 'Neg',
-    arity: 1,
     compute: (x) => -x,
     expression: (x) => `(-${x})`,
     gradient: (g) => [neg(g)],
   }),
   abs: elementwiseOp('abs', {
     onnx: 'Abs',
-    arity: 1,
     compute: Math.abs,
     expression: (x) => `Math.abs(${x})`,
     gradient: (g, [x]) => [mul(g, sign(x))],
   }),
   sign: elementwiseOp('sign', {
     onnx: 'Sign',
-    arity: 1,
     compute: Math.sign,
     expression: (x) => `Math.sign(${x})`,
     gradient: () => [undefined],
   }),
   exp: elementwiseOp('exp', {
     onnx: 'Exp',
-    arity: 1,
     compute: Math.exp,
     expression: (x) => `Math.exp(${x})`,
     gradient: (g, _, y) => [mul(g, y)],
   }),
   log: elementwiseOp('log', {
     onnx: 'Log',
-    arity: 1,
     compute: Math.log,
     expression: (x) => `Math.log(${x})`,
     gradient: (g, [x]) => [div(g, x)],
   }),
   sqrt: elementwiseOp('sqrt', {
     onnx: 'Sqrt',
-    arity: 1,
     compute: Math.sqrt,
     expression: (x) => `Math.sqrt(${x})`,
     gradient: (g, _, y) => [div(mul(g, 0.5), y)],
   }),
   tanh: elementwiseOp('tanh', {
     onnx: 'Tanh',
-    arity: 1,
     compute: Math.tanh,
     expression: (x) => `Math.tanh(${x})`,
     gradient: (g, _, y) => [mul(g, sub(1, mul(y, y)))],
   }),
   sigmoid: elementwiseOp('sigmoid', {
     onnx: 'Sigmoid',
-    arity: 1,
     compute: (x) => 1 / (1 + Math.exp(-x)),
     expression: (x) => `(1 / (1 + Math.exp(-${x})))`,
     gradient: (g, _, y) => [mul(g, mul(y, sub(1, y)))],
   }),
   erf: elementwiseOp('erf', {
     onnx: 'Erf',
-    arity: 1,
     compute: erfFloat64,
     gradient: (g, [x]) => [mul(g, mul(exp(neg(mul(x, x))), 2 / Math.sqrt(Math.PI)))],
   }),
   sin: elementwiseOp('sin', {
     onnx: 'Sin',
-    arity: 1,
     compute: Math.sin,
     expression: (x) => `Math.sin(${x})`,
     gradient: (g, [x]) => [mul(g, cos(x))],
   }),
   cos: elementwiseOp('cos', {
     onnx: 'Cos',
-    arity: 1,
     compute: Math.cos,
     expression: (x) => `Math.cos(${x})`,
     gradient: (g, [x]) => [neg(mul(g, sin(x)))],
   }),
   floor: elementwiseOp('floor', {
     onnx: 'Floor',
-    arity: 1,
     compute: Math.floor,
     expression: (x) => `Math.floor(${x})`,
     gradient: () => [undefined],
   }),
   relu: elementwiseOp('relu', {
     onnx: 'Relu',
-    arity: 1,
     compute: (x) => Math.max(x, 0),
     expression: (x) => `Math.max(${x}, 0)`,
     gradient: (g, [x]) => [where(greater(x, 0), g, 0)],
   }),
   not: elementwiseOp('not', {
     onnx: 'Not',
-    arity: 1,
     compute: (x) => (x ? 0 : 1),
     expression: (x) => `(!${x})`,
     result: () => 'bool',
@@ -197,7 +146,6 @@ const unaryOps = {
 
 const compare = (onnx: string, compute: (a: number, b: number) => boolean, operator: string) => ({
   onnx,
-  arity: 2 as const,
   compute: (a: number, b: number) => Number(compute(a, b)),
   expression: (a: string, b: string) => `(${a} ${operator} ${b})`,
   result: (inputs: readonly Tensor[]): DType => {
@@ -209,28 +157,24 @@ const compare = (onnx: string, compute: (a: number, b: number) => boolean, opera
 const binaryOps = {
   add: elementwiseOp('add', {
     onnx: 'Add',
-    arity: 2,
     compute: (a, b) => a + b,
     expression: (a, b) => `(${a} + ${b})`,
     gradient: (g) => [g, g],
   }),
   sub: elementwiseOp('sub', {
     onnx: 'Sub',
-    arity: 2,
     compute: (a, b) => a - b,
     expression: (a, b) => `(${a} - ${b})`,
     gradient: (g) => [g, neg(g)],
   }),
   mul: elementwiseOp('mul', {
     onnx: 'Mul',
-    arity: 2,
     compute: (a, b) => a * b,
     expression: (a, b) => `(${a} * ${b})`,
     gradient: (g, [a, b]) => [mul(g, b), mul(g, a)],
   }),
   div: elementwiseOp('div', {
     onnx: 'Div',
-    arity: 2,
     compute: (a, b) => a / b,
     expression: (a, b) => `(${a} / ${b})`,
     gradient: (g, [, b], y) => {
@@ -240,7 +184,6 @@ const binaryOps = {
   }),
   pow: elementwiseOp('pow', {
     onnx: 'Pow',
-    arity: 2,
     compute: Math.pow,
     expression: (a, b) => `Math.pow(${a}, ${b})`,
     // The exponent's gradient exists for positive bases only.
@@ -251,14 +194,12 @@ const binaryOps = {
   }),
   maximum: elementwiseOp('maximum', {
     onnx: 'Max',
-    arity: 2,
     compute: Math.max,
     expression: (a, b) => `Math.max(${a}, ${b})`,
     gradient: (g, [a, b]) => [where(greater(b, a), 0, g), where(greater(b, a), g, 0)],
   }),
   minimum: elementwiseOp('minimum', {
     onnx: 'Min',
-    arity: 2,
     compute: Math.min,
     expression: (a, b) => `Math.min(${a}, ${b})`,
     gradient: (g, [a, b]) => [where(greater(a, b), 0, g), where(greater(a, b), g, 0)],
@@ -282,14 +223,12 @@ const binaryOps = {
   ),
   and: elementwiseOp('and', {
     onnx: 'And',
-    arity: 2,
     compute: (a, b) => Number(a && b),
     expression: (a, b) => `(${a} && ${b})`,
     result: () => 'bool',
   }),
   or: elementwiseOp('or', {
     onnx: 'Or',
-    arity: 2,
     compute: (a, b) => Number(a || b),
     expression: (a, b) => `(${a} || ${b})`,
     result: () => 'bool',
@@ -298,7 +237,6 @@ const binaryOps = {
 
 const whereOp = elementwiseOp('where', {
   onnx: 'Where',
-  arity: 3,
   compute: (c, a, b) => (c ? a : b),
   expression: (c, a, b) => `(${c} ? ${a} : ${b})`,
   gradient: (g, [c]) => [undefined, where(c, g, 0), where(c, 0, g)],
@@ -384,22 +322,4 @@ export function cast(x: Tensor, to: DType): Tensor {
 
 export function square(x: Tensor): Tensor {
   return mul(x, x);
-}
-
-/** Error function to float64 accuracy: Taylor series near 0, continued fraction beyond 2. */
-export function erfFloat64(x: number): number {
-  const a = Math.abs(x);
-  if (a > 6) return Math.sign(x);
-  if (a < 2.5) {
-    let term = x;
-    let total = x;
-    for (let n = 1; Math.abs(term) > 1e-18 * Math.abs(total) && n < 200; n++) {
-      term *= (-x * x) / n;
-      total += term / (2 * n + 1);
-    }
-    return (2 / Math.sqrt(Math.PI)) * total;
-  }
-  let fraction = 0;
-  for (let k = 60; k >= 1; k--) fraction = k / 2 / (a + fraction);
-  return Math.sign(x) * (1 - Math.exp(-a * a) / ((a + fraction) * Math.sqrt(Math.PI)));
 }

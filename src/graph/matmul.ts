@@ -1,5 +1,6 @@
 import { sizeOf } from './array.ts';
-import { add, broadcastIndex, broadcastShapes, mul } from './elementwise.ts';
+import { broadcastIndex, broadcastShapes } from './broadcast.ts';
+import { add, mul } from './elementwise.ts';
 import { reference } from './evaluate-helpers.ts';
 import { sumTo } from './reduce.ts';
 import { reshape } from './shape.ts';
