@@ -27,6 +27,8 @@ export interface StepScalars {
 }
 
 interface Compiled {
+  /** Not every rule reads every scalar. */
+  readonly inputs: readonly string[];
   readonly outputs: readonly string[];
   readonly loop?: Loop;
   readonly executable?: Executable;
@@ -140,9 +142,9 @@ function ruleArrays(
 /** Traces a rule with positional names, so that parameters of one shape share one program. */
 async function compileRule(engine: Engine, infos: readonly ParameterInfo[], phase: Phase): Promise<Compiled> {
   const p = ruleProgram(infos, phase);
-  const outputs = Object.keys(p.outputs);
+  const names = { inputs: p.inputs.map((i) => i.name), outputs: Object.keys(p.outputs) };
   const loop = engine.device === 'cpu' ? compileLoop(p) : undefined;
-  return loop ? { loop, outputs } : { executable: await engine.compile(p), outputs };
+  return loop ? { ...names, loop } : { ...names, executable: await engine.compile(p) };
 }
 
 /** One update as a program: `p0`, `g0`, `s:<name>`, `rate`, `step` and `clip` in, `p0` and `s:<name>` out. */
@@ -169,13 +171,10 @@ export function ruleProgram(infos: readonly ParameterInfo[], phase: Phase): Prog
   return program(outputs);
 }
 
-async function move({ loop, executable, outputs }: Compiled, arrays: Record<string, NDArray>): Promise<void> {
-  if (loop) {
-    loop.run(arrays, Object.fromEntries(outputs.map((name) => [name, arrays[name]])));
-    return;
-  }
-  const feeds = Object.fromEntries(executable!.inputs.map(({ name }) => [name, arrays[name]]));
-  const result = await executable!.run(feeds);
-  for (const [name, array] of Object.entries(result))
-    (arrays[name].data as Float32Array).set(array.data as Float32Array);
+async function move(compiled: Compiled, arrays: Record<string, NDArray>): Promise<void> {
+  const feeds = Object.fromEntries(compiled.inputs.map((name) => [name, arrays[name]]));
+  const into = Object.fromEntries(compiled.outputs.map((name) => [name, arrays[name]]));
+  // Outputs that share memory with feeds are copied by the engine, and written in place by a loop.
+  if (compiled.loop) compiled.loop.run(feeds, into);
+  else await compiled.executable!.run(feeds, into);
 }

@@ -1,0 +1,71 @@
+import type { Engine } from '../src/engine/index.ts';
+import { array, type NDArray, zeros } from '../src/graph/index.ts';
+import { random } from '../src/linalg/index.ts';
+import type { OptimizerMethod, ParameterInfo } from '../src/optimizers/index.ts';
+import { createUpdates, type Updates } from '../src/training/updates.ts';
+
+/** An optimizer at work on a few small tensors, through the very code that a run uses. */
+export interface Rehearsal {
+  readonly parameters: readonly ParameterInfo[];
+  readonly arrays: ReadonlyMap<string, NDArray>;
+  readonly updates: Updates;
+  /** One step: gradients by parameter, t from 1. */
+  step(gradients: ReadonlyMap<string, NDArray>, rate: number, step: number, clip?: number): Promise<void>;
+}
+
+/** Options are parsed as a recipe's are, so that defaults are there. */
+export function rehearse(
+  engine: Engine,
+  method: OptimizerMethod,
+  options: Record<string, unknown>,
+  weights: readonly (readonly [ParameterInfo, NDArray])[],
+  seed = 1,
+): Rehearsal {
+  const trainables = weights.map(([info, w]) => ({ info, array: { ...w, data: w.data.slice() } }));
+  const updates = createUpdates(engine, method, method.options.parse(options), trainables, seed);
+  return {
+    parameters: trainables.map((t) => t.info),
+    arrays: new Map(trainables.map((t) => [t.info.name, t.array])),
+    updates,
+    async step(gradients, rate, step, clip = 1) {
+      for (const rule of updates.rules)
+        await updates.apply(
+          rule,
+          rule.parameters.map((p) => gradients.get(p.name)!),
+          { rate, step, clip },
+        );
+    },
+  };
+}
+
+/** Standard normal numbers times `scale`. */
+export function normal(shape: readonly number[], stream: string, counter = 0, scale = 1): NDArray {
+  const out = zeros(shape);
+  random(5, stream).fillNormal(out.data as Float32Array, counter);
+  return array(
+    Array.from(numbers(out), (x) => x * scale),
+    shape,
+  );
+}
+
+/** The elements as plain numbers. */
+export function numbers(a: NDArray): number[] {
+  return Array.from(a.data as ArrayLike<number | bigint>, Number);
+}
+
+/** A matrix of a block's layer. */
+export function blockMatrix(name: string, out: number, columns: number, block = 0): ParameterInfo {
+  return {
+    name: `${name}.weight`,
+    shape: [out, columns],
+    role: 'matrix',
+    layer: { name, kind: 'linear', out, in: columns, block },
+  };
+}
+
+/** Largest absolute difference. */
+export function gap(a: ArrayLike<number | bigint>, b: ArrayLike<number | bigint>): number {
+  let most = a.length === b.length ? 0 : Number.POSITIVE_INFINITY;
+  for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs(Number(a[i]) - Number(b[i])));
+  return most;
+}
