@@ -14,7 +14,7 @@ import {
 } from '../graph/index.ts';
 import { loraDelta, loraFactors, loraForward, loraParts, loraScale } from './lora.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
-import type { AdapterOptions } from './options.ts';
+import type { LoraOptions } from './options.ts';
 import { defineForm } from './weight-form.ts';
 
 /** 2-norms of the rows of W ∈ R^{m×n}. */
@@ -37,7 +37,7 @@ function norms(weight: Tensor): Tensor {
  * DoRA (Liu et al. 2024, arXiv 2402.09353), as in PEFT: W = g ∘ V/‖V‖_row with V = W₀ + s B A; the norm is constant to
  * differentiation (section 4.3).
  */
-export const dora = defineForm<AdapterOptions>({
+export const dora = defineForm<LoraOptions>({
   ...loraParts,
   name: 'dora',
   title: 'DoRA: Weight-Decomposed Low-Rank Adaptation',

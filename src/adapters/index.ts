@@ -1,4 +1,11 @@
-export { type AdapterOptions, adapterOptions, checkRank, resolveOptions } from './options.ts';
+export {
+  type AdapterOptions,
+  adapterOptions,
+  checkRank,
+  type LoraOptions,
+  loraOptions,
+  resolveOptions,
+} from './options.ts';
 export { forms } from './registry.ts';
 export { matchesPattern, selectLayers } from './targets.ts';
 export * from './weight-form.ts';

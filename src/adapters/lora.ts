@@ -3,11 +3,11 @@ import type { Random } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
-import { type AdapterOptions, adapterOptions, checkRank } from './options.ts';
+import { checkRank, type LoraOptions, loraOptions } from './options.ts';
 import { defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
 
 /** s = α/r. */
-export function loraScale(options: AdapterOptions): number {
+export function loraScale(options: LoraOptions): number {
   return options.alpha! / options.rank;
 }
 
@@ -22,7 +22,7 @@ export function kaimingUniform(shape: readonly [number, number], random: Random)
 }
 
 /** A ∈ R^{r×n} random, B ∈ R^{m×r} zero: ΔW = 0 at the start. */
-export function loraFactors(layer: LayerSpec, options: AdapterOptions, context: InitContext): Factors {
+export function loraFactors(layer: LayerSpec, options: LoraOptions, context: InitContext): Factors {
   checkRank('LoRA', layer, options.rank);
   // PEFT draws an embedding's factors the other way round: A zero, B normal.
   if (layer.kind === 'embedding') {
@@ -40,7 +40,7 @@ export function loraForward(
   x: Tensor,
   base: BaseLayer,
   p: Tensors,
-  o: AdapterOptions,
+  o: LoraOptions,
   c: Context,
 ): Tensor {
   if (base.spec.kind === 'embedding') {
@@ -61,14 +61,14 @@ export function loraDelta(s: number, p: Tensors, layer: LayerSpec): Tensor {
 /** A plain LoRA with another scale or start is this with parts replaced. */
 export const loraParts = {
   trainable: 'r (m + n)',
-  options: adapterOptions,
+  options: loraOptions,
   kinds: ['linear', 'embedding'] as const,
-  cost: (layer: LayerSpec, o: AdapterOptions) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
+  cost: (layer: LayerSpec, o: LoraOptions) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
   init: loraFactors,
 };
 
 /** LoRA (Hu et al. 2021, arXiv 2106.09685): W = W₀ + (α/r) B A. */
-export const lora = defineForm<AdapterOptions>({
+export const lora = defineForm<LoraOptions>({
   ...loraParts,
   name: 'lora',
   title: 'LoRA: Low-Rank Adaptation of Large Language Models',

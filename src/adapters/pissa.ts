@@ -1,18 +1,16 @@
 import { add, type NDArray, zeros } from '../graph/index.ts';
-import { multiply, svd, truncatedSvd } from '../linalg/index.ts';
+import { multiply } from '../linalg/index.ts';
+import { leadingTriples } from './leading-triples.ts';
 import { loraDelta, loraForward, loraParts, loraScale } from './lora.ts';
 import { loraToPeft } from './lora-peft.ts';
-import { type AdapterOptions, checkRank } from './options.ts';
+import { checkRank, type LoraOptions } from './options.ts';
 import { defineForm, type ExportedFactors } from './weight-form.ts';
-
-/** Exact SVD up to this many elements; beyond it the leading triples by randomized iteration, as PiSSA's fast form. */
-const EXACT_LIMIT = 1024 * 1024;
 
 /**
  * PiSSA (Meng et al. 2024, arXiv 2404.02948): LoRA whose factors start as the principal singular triples of W₀, with
  * the residual frozen. The function is unchanged at the start.
  */
-export const pissa = defineForm<AdapterOptions>({
+export const pissa = defineForm<LoraOptions>({
   ...loraParts,
   name: 'pissa',
   title: 'PiSSA: Principal Singular Values and Singular Vectors Adaptation',
@@ -26,15 +24,13 @@ export const pissa = defineForm<AdapterOptions>({
   init(layer, o, context) {
     checkRank('PiSSA', layer, o.rank);
     const [m, n, r] = [layer.out, layer.in, o.rank];
-    const matrix = { rows: m, cols: n, data: context.weight.data as Float32Array };
-    const { u, s, vt } =
-      m * n <= EXACT_LIMIT ? svd(matrix) : truncatedSvd(matrix, r, { random: context.random('svd') });
+    const { u, s, vt } = leadingTriples(context.weight, r, context.random('svd'));
     const scale = loraScale(o);
     const [A, B] = [zeros([r, n]), zeros([m, r])];
     for (let k = 0; k < r; k++) {
       const root = Math.sqrt(s[k] / scale);
       for (let j = 0; j < n; j++) A.data[k * n + j] = root * vt.data[k * n + j];
-      for (let i = 0; i < m; i++) B.data[i * r + k] = root * u.data[i * u.cols + k];
+      for (let i = 0; i < m; i++) B.data[i * r + k] = root * u.data[i * r + k];
     }
     const copy = (a: NDArray): NDArray => ({ ...a, data: a.data.slice() });
     return {
@@ -61,7 +57,7 @@ function residual(weight: NDArray, A: NDArray, B: NDArray, scale: number): NDArr
   return { ...weight, data };
 }
 
-function doubled(layer: ExportedFactors): ExportedFactors {
+function doubled(layer: ExportedFactors<LoraOptions>): ExportedFactors<LoraOptions> {
   const { A, B, A0, B0 } = layer.arrays;
   const [r, n] = A.shape;
   const m = B.shape[0];

@@ -1,13 +1,13 @@
 import { add } from '../graph/index.ts';
 import { loraDelta, loraForward, loraParts } from './lora.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
-import type { AdapterOptions } from './options.ts';
+import type { LoraOptions } from './options.ts';
 import { defineForm } from './weight-form.ts';
 
-const scaleOf = (o: AdapterOptions) => o.alpha! / Math.sqrt(o.rank);
+const scaleOf = (o: LoraOptions) => o.alpha! / Math.sqrt(o.rank);
 
 /** rsLoRA (Kalajdzievski 2023, arXiv 2312.03732): LoRA with s = α/√r. */
-export const rslora = defineForm<AdapterOptions>({
+export const rslora = defineForm<LoraOptions>({
   ...loraParts,
   name: 'rslora',
   title: 'A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA',

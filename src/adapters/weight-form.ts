@@ -9,9 +9,15 @@ import type { AdapterOptions } from './options.ts';
 export type Arrays = Readonly<Record<string, NDArray>>;
 export type Tensors = Readonly<Record<string, Tensor>>;
 
-/** What a form may ask of the run before it starts; only what it declares in `needs` is computed. */
+/** What a form wants measured before it starts. */
+export interface Needs {
+  /** ∂L/∂W of every targeted layer of the un-adapted model, summed over the run's first batches. */
+  readonly gradient?: { readonly batches: number };
+}
+
+/** What was measured on the un-adapted model. */
 export interface LayerStatistics {
-  /** Σ over the estimate's batches of ∂L/∂W at W₀, out×in. */
+  /** Σ over the estimate's batches of ∂L/∂W at W₀, out×in; each batch's loss is its mean. */
   readonly gradient?: NDArray;
 }
 
@@ -19,6 +25,11 @@ export interface InitContext {
   /** W₀ ∈ R^{out×in} (conv2d [out, in, rows, columns], embedding [rows, width]), whatever the checkpoint's storage. */
   readonly weight: NDArray;
   readonly statistics: LayerStatistics;
+  /**
+   * η of the run's first update that moves: the peak divided by the updates of the warm-up. Exact for forms with
+   * `needs`; else a warm-up is not looked at.
+   */
+  readonly firstRate: number;
   /** Seeded by run, layer and purpose. */
   random(purpose: string): Random;
 }
@@ -72,11 +83,13 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
 export interface FormCost {
   readonly trainable: number;
   readonly frozen: number;
+  /** Kept by the form's steps while a run is alive. */
+  readonly state?: number;
 }
 
-export interface ExportedFactors {
+export interface ExportedFactors<O extends AdapterOptions = AdapterOptions> {
   readonly spec: LayerSpec;
-  readonly options: AdapterOptions;
+  readonly options: O;
   readonly arrays: Arrays;
   /** Written without transposition for GPT-2's Conv1D; PEFT flags it. */
   readonly fanInFanOut: boolean;
@@ -96,7 +109,9 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   readonly whenToChoose: string;
   readonly options: z.ZodType<O>;
   readonly kinds: readonly LayerSpec['kind'][];
-  readonly needs?: readonly (keyof LayerStatistics)[];
+  /** False where training starts elsewhere than at W₀; the default is exactly there. */
+  readonly startsAtBase?: false;
+  needs?(options: O): Needs;
   cost(layer: LayerSpec, options: O): FormCost;
   init(layer: LayerSpec, options: O, context: InitContext): Factors | Promise<Factors>;
   /** The adapted layer's output; absent: through `weight`. */
@@ -107,7 +122,12 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   penalty?(factors: Tensors, options: O, layers: number): Tensor;
   steps?(options: O, layers: readonly AdaptedLayer<O>[]): FormSteps<O>;
   /** PEFT's file of the adapter; absent where no exact one exists. */
-  toPeft?(layers: readonly ExportedFactors[], options: O): PeftAdapter;
+  toPeft?(layers: readonly ExportedFactors<O>[], options: O): PeftAdapter;
+  /**
+   * The same change as PEFT's plain LORA, for tools that read nothing else, where `toPeft` gives another type.
+   * Throws `adapters/no-lora` where the options leave no exact one.
+   */
+  toLora?(layers: readonly ExportedFactors<O>[], options: O): PeftAdapter;
   /** Factors from PEFT's file by layer name. */
   fromPeft?(adapter: PeftAdapter, layers: readonly LayerSpec[]): PeftImport<O>;
 }
