@@ -1,6 +1,6 @@
 /**
  * Prints how many megabytes one run of a vocabulary loss with its gradients adds to this process at its peak.
- * Argument: rows of logits in a chunk, or nothing for the default.
+ * Argument: rows of logits in a chunk.
  */
 import { createEngine } from '../../src/engine/index.ts';
 import {
@@ -18,8 +18,8 @@ import {
   zeros,
 } from '../../src/graph/index.ts';
 
-const [count, width, vocabulary] = [2048, 64, 50_257];
-const rows = process.argv[2] ? Number(process.argv[2]) : undefined;
+const [count, width, vocabulary] = [1024, 16, 50_257];
+const rows = Number(process.argv[2]);
 
 function waves(shape: Shape): NDArray {
   return {
@@ -39,7 +39,7 @@ const [t, m] = [input('t', [count], 'int64'), input('m', [count])];
 const h = tanh(linear(gather(w, t), inner));
 const loss = linearCrossEntropy(h, w, t, m, { bias, rows });
 const [dw, dbias, dinner] = gradients(loss, [w, bias, inner]);
-const engine = await createEngine({ threads: 2 });
+const engine = await createEngine({ threads: 1 });
 const { run } = await engine.compile(program({ dinner, dw, dbias, loss }));
 const feeds = {
   w: waves(w.shape),
