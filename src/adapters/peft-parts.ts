@@ -1,97 +1,60 @@
 import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/peft.ts';
-import type { PeftConfig } from '../formats/peft-config.ts';
 import { parsePeftName } from '../formats/peft-names.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
-import type { AdapterOptions } from './options.ts';
-import type { ExportedFactors } from './weight-form.ts';
 
-/** Tensors of a PEFT file other than LORA's, in order. */
-export interface PeftParts {
-  readonly layers: ReadonlyMap<string, { spec: LayerSpec; parts: Readonly<Record<string, NDArray>> }>;
-  readonly shared: Readonly<Record<string, NDArray>>;
+/** Our names of a layer's arrays → PEFT's names after the module path. */
+export type PartNames = Readonly<Record<string, string>>;
+
+/** The error by which a form declines a file, so that the next form is asked. */
+export function otherFlavour(): RankineError {
+  return new RankineError(
+    'adapters/peft-flavour',
+    'The adapter is of another type or another flavour of LoRA.',
+  );
 }
 
 /**
- * Sorts the tensors of an adapter of the type `type` by layer.
+ * A file's arrays by layer, under our names.
  *
- * @throws RankineError `adapters/peft-flavour` for another type, `adapters/other-base` for layers that the model lacks
+ * @throws RankineError `adapters/other-base` for a layer that the model lacks, `adapters/peft-part` for an unknown tensor
  */
-export function peftParts(adapter: PeftAdapter, type: string, layers: readonly LayerSpec[]): PeftParts {
-  if (adapter.config.peft_type !== type)
-    throw new RankineError(
-      'adapters/peft-flavour',
-      `The adapter is of the type ${adapter.config.peft_type}, not ${type}.`,
-    );
+export function collectParts(
+  adapter: PeftAdapter,
+  layers: readonly LayerSpec[],
+  names: (layer: LayerSpec) => PartNames,
+): Map<LayerSpec, Record<string, NDArray>> {
   const known = new Map(layers.map((l) => [l.name, l]));
-  const found = new Map<string, { spec: LayerSpec; parts: Record<string, NDArray> }>();
-  const shared: Record<string, NDArray> = {};
+  const found = new Map<LayerSpec, Record<string, NDArray>>();
   for (const [name, array] of Object.entries(adapter.tensors)) {
-    const place = parsePeftName(type, name);
-    if (place.kind === 'shared') shared[place.part] = array;
+    const place = parsePeftName(adapter.config.peft_type, name);
     if (place.kind !== 'part') continue;
-    const spec = known.get(place.module);
-    if (!spec)
+    const layer = known.get(place.module);
+    if (!layer)
       throw otherBase(`The adapter holds factors for ${place.module}, which this model does not have.`);
-    const own = found.get(place.module) ?? { spec, parts: {} };
-    own.parts[place.part] = array;
-    found.set(place.module, own);
+    const ours = Object.entries(names(layer)).find(([, theirs]) => theirs === place.part)?.[0];
+    if (!ours) throw new RankineError('adapters/peft-part', `The adapter's tensor ${name} is not known.`);
+    const parts = found.get(layer) ?? {};
+    parts[ours] = array;
+    found.set(layer, parts);
   }
-  return { layers: found, shared };
+  return found;
 }
 
-/** A tensor that must be there with this shape; axes where `shape` has −1 may have any length. */
-export function requirePart(
-  parts: Readonly<Record<string, NDArray>>,
+/** Throws `adapters/other-base` unless the array is there and has the shape that the layer takes. */
+export function checkPart(
+  layer: LayerSpec,
   part: string,
-  owner: string,
+  array: NDArray | undefined,
   shape: readonly number[],
-): NDArray {
-  const array = parts[part];
-  const fits = array?.shape.length === shape.length && shape.every((d, i) => d < 0 || d === array.shape[i]);
-  if (fits) return array;
-  const wanted = shape.map((d) => (d < 0 ? 'any' : d)).join(', ');
+): void {
+  if (array?.shape.join() === shape.join()) return;
   throw otherBase(
-    `The adapter's ${part} for ${owner} is ${array ? `[${array.shape}]` : 'missing'}, but the layer takes [${wanted}].`,
+    `The adapter's ${part} for ${layer.name} is ${array ? `[${array.shape}]` : 'missing'}, but the layer takes [${shape}].`,
   );
 }
 
 function otherBase(fact: string): RankineError {
   return new RankineError('adapters/other-base', fact, 'Use the base model that the adapter was trained on.');
-}
-
-/** Configuration fields of every PEFT type. */
-export function commonConfig(
-  type: string,
-  layers: readonly ExportedFactors[],
-  options: AdapterOptions,
-): PeftConfig {
-  return {
-    peft_type: type,
-    task_type: null,
-    base_model_name_or_path: null,
-    revision: null,
-    inference_mode: true,
-    target_modules: layers.map((l) => l.spec.name).sort(),
-    fan_in_fan_out: layers.some((l) => l.fanInFanOut),
-    ...(options.modulesToSave.length > 0 ? { modules_to_save: options.modulesToSave } : {}),
-  };
-}
-
-/** PEFT names the biases of targeted layers after its type: `vera_only` for `lora_only`. */
-export function biasToPeft(bias: AdapterOptions['bias'], prefix: string): string {
-  return bias === 'lora_only' ? `${prefix}_only` : bias;
-}
-
-/** Options that every PEFT type's configuration holds. */
-export function commonOptions(config: PeftConfig, parts: PeftParts, prefix: string): Record<string, unknown> {
-  const bias = config.bias === `${prefix}_only` ? 'lora_only' : (config.bias ?? 'none');
-  return {
-    rank: config.r,
-    dropout: config[`${prefix}_dropout`] ?? 0,
-    targets: [...parts.layers.keys()],
-    modulesToSave: config.modules_to_save ?? [],
-    bias,
-  };
 }

@@ -3,6 +3,7 @@ import { dora } from './dora.ts';
 import { lora } from './lora.ts';
 import { pissa } from './pissa.ts';
 import { rslora } from './rslora.ts';
+import { vera } from './vera.ts';
 import type { WeightForm } from './weight-form.ts';
 
-export const forms: readonly WeightForm[] = [dora, lora, pissa, rslora];
+export const forms: readonly WeightForm[] = [dora, lora, pissa, rslora, vera];

@@ -1,0 +1,239 @@
+import { expect } from 'vitest';
+import {
+  conv2d,
+  evaluate,
+  gather,
+  gradients,
+  input,
+  linear,
+  mul,
+  type NDArray,
+  program,
+  sum,
+  type Tensor,
+  zeros,
+} from '../graph/index.ts';
+import { random } from '../linalg/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import type { BaseLayer, Context } from '../models/context.ts';
+import { type AdapterOptions, resolveOptions } from './options.ts';
+import type { ExportedFactors, Factors, LayerStatistics, Tensors, WeightForm } from './weight-form.ts';
+
+/** A layer with a form on it, started. */
+export interface Started {
+  readonly form: WeightForm;
+  readonly spec: LayerSpec;
+  readonly options: AdapterOptions;
+  /** W₀, and what the form left of it. */
+  readonly original: NDArray;
+  readonly base: NDArray;
+  readonly factors: Factors;
+}
+
+export function layer(out: number, inputs: number, rest: Partial<LayerSpec> = {}): LayerSpec {
+  return { name: `h.0.m${out}x${inputs}`, kind: 'linear', out, in: inputs, ...rest };
+}
+
+export function normal(shape: readonly number[], seed: number, std = 1): NDArray {
+  const a = zeros(shape);
+  random(seed, 'test').fillNormal(a.data as Float32Array);
+  for (let i = 0; i < a.data.length; i++) a.data[i] = Number(a.data[i]) * std;
+  return a;
+}
+
+/** Starts a form on a layer with a random weight (or the given one). */
+export async function start(
+  form: WeightForm,
+  spec: LayerSpec,
+  options: Record<string, unknown> = {},
+  given: { weight?: NDArray; seed?: number; statistics?: LayerStatistics } = {},
+): Promise<Started> {
+  const parsed = resolveOptions(form.options.parse(options) as AdapterOptions, spec);
+  const original = given.weight ?? normal([spec.out, spec.in], 7);
+  const factors = await form.init(spec, parsed, {
+    weight: original,
+    statistics: given.statistics ?? {},
+    firstRate: 1e-3,
+    random: (purpose) => random(given.seed ?? 1, `init/${spec.name}/${purpose}`),
+  });
+  return { form, spec, options: parsed, original, base: factors.base ?? original, factors };
+}
+
+/** The same with noise on every trainable factor, as if trained for a while. */
+export function shaken(s: Started, std = 0.3): Started {
+  const trainable = Object.fromEntries(
+    Object.entries(s.factors.trainable).map(([name, a], i) => {
+      const noise = normal(a.shape, 100 + i, std);
+      return [
+        name,
+        { ...a, data: Float32Array.from(noise.data as Float32Array, (v, j) => v + Number(a.data[j])) },
+      ];
+    }),
+  );
+  return { ...s, factors: { ...s.factors, trainable } };
+}
+
+export function withFactors(s: Started, trainable: Record<string, NDArray>): Started {
+  return { ...s, factors: { ...s.factors, trainable: { ...s.factors.trainable, ...trainable } } };
+}
+
+export function arraysOf(s: Started): Record<string, NDArray> {
+  return { ...s.factors.frozen, ...s.factors.trainable };
+}
+
+export function exported(s: Started): ExportedFactors {
+  return { spec: s.spec, options: s.options, arrays: arraysOf(s), fanInFanOut: s.spec.transposed ?? false };
+}
+
+function symbols(arrays: Record<string, NDArray>): Tensors {
+  return Object.fromEntries(Object.entries(arrays).map(([k, a]) => [k, input(k, a.shape, a.dtype)]));
+}
+
+function baseLayer(spec: LayerSpec, weight: Tensor): BaseLayer {
+  const forwardWith = (x: Tensor, w: Tensor) =>
+    spec.kind === 'linear' ? linear(x, w) : spec.kind === 'embedding' ? gather(w, x) : conv2d(x, w);
+  return { spec, weight, forwardWith, forward: (x) => forwardWith(x, weight) };
+}
+
+/** A context that drops by the mask `drop:<layer>` which the test feeds. */
+function context(training: boolean): Context {
+  const missing = () => {
+    throw new Error('not part of this test');
+  };
+  return {
+    training,
+    parameter: missing,
+    linear: missing,
+    embedding: missing,
+    conv2d: missing,
+    adapted: () => true,
+    dropout: (x, p) => (training && p > 0 ? mul(x, input('drop', x.shape)) : x),
+  };
+}
+
+/** W in float64 arithmetic. */
+export function weightOf(s: Started): NDArray {
+  const arrays = arraysOf(s);
+  const w = s.form.weight(input('base', s.base.shape), symbols(arrays), s.options, s.spec);
+  return evaluate(program({ w }), { base: s.base, ...arrays }).w;
+}
+
+interface Traced {
+  y: Tensor;
+  inputs: Tensors;
+  base: Tensor;
+}
+
+export function trace(s: Started, x: NDArray, training = false): Traced {
+  const inputs = symbols(arraysOf(s));
+  const weight = input('base', s.base.shape);
+  const base = baseLayer(s.spec, weight);
+  const xs = input('x', x.shape, x.dtype);
+  const y = s.form.forward
+    ? s.form.forward(xs, base, inputs, s.options, context(training))
+    : base.forwardWith(xs, s.form.weight(weight, inputs, s.options, s.spec));
+  return { y, inputs, base: weight };
+}
+
+/** The layer's output without bias. */
+export function outputOf(
+  s: Started,
+  x: NDArray,
+  extra: { training?: boolean; drop?: NDArray } = {},
+): NDArray {
+  const { y } = trace(s, x, extra.training);
+  return evaluate(program({ y }), {
+    base: s.base,
+    x,
+    ...(extra.drop ? { drop: extra.drop } : {}),
+    ...arraysOf(s),
+  }).y;
+}
+
+const wide = (a: NDArray): NDArray =>
+  a.dtype === 'float32' ? { ...a, data: Float64Array.from(a.data as Float32Array) } : a;
+
+/** Gradients of Σ y ∘ direction in the trainable factors, float64. */
+export function gradientsOf(s: Started, x: NDArray, training = true): Record<string, NDArray> {
+  const { y, inputs } = trace(s, x, training);
+  const names = Object.keys(s.factors.trainable);
+  const direction = normal(y.shape, 55);
+  const g = gradients(
+    sum(mul(y, input('direction', y.shape))),
+    names.map((n) => inputs[n]),
+  );
+  const outputs = Object.fromEntries(names.map((n, i) => [n, g[i]]));
+  return evaluate(program(outputs), { base: s.base, x, direction, ...arraysOf(s) });
+}
+
+/** Derived gradients against central differences, for every trainable factor; leaves out those in `except`. */
+export function checkGradients(s: Started, x: NDArray, except: string[] = [], training = true): void {
+  const { y } = trace(s, x, training);
+  const direction = normal(y.shape, 55);
+  const feeds: Record<string, NDArray> = Object.fromEntries(
+    Object.entries({ base: s.base, x, ...arraysOf(s) }).map(([k, a]) => [k, wide(a)]),
+  );
+  const value = program({ y: sum(mul(y, input('direction', y.shape))) });
+  const at = () => Number(evaluate(value, { ...feeds, direction }).y.data[0]);
+  const derived = gradientsOf(s, x, training);
+  for (const name of Object.keys(s.factors.trainable)) {
+    if (except.includes(name)) continue;
+    const data = feeds[name].data as Float64Array;
+    const picks = data.length <= 12 ? [...data.keys()] : [...data.keys()].filter((i) => i % 7 === 0);
+    for (const i of picks) {
+      const kept = data[i];
+      const h = 1e-4;
+      data[i] = kept + h;
+      const up = at();
+      data[i] = kept - h;
+      const numeric = (up - at()) / (2 * h);
+      data[i] = kept;
+      const own = Number(derived[name].data[i]);
+      expect(Math.abs(own - numeric), `${name}[${i}]: ${own}, ${numeric}`).toBeLessThan(
+        1e-5 * Math.max(1, Math.abs(numeric)),
+      );
+    }
+  }
+}
+
+export function maxDifference(a: NDArray, b: NDArray): number {
+  expect(a.shape).toEqual(b.shape);
+  let most = 0;
+  for (let i = 0; i < a.data.length; i++)
+    most = Math.max(most, Math.abs(Number(a.data[i]) - Number(b.data[i])));
+  return most;
+}
+
+/** forward(x) = x weight(W₀)ᵀ. */
+export function checkForwardIsWeight(s: Started, x: NDArray): void {
+  const w = weightOf(s);
+  const expected = outputOf(
+    { ...s, base: w, form: { ...s.form, forward: undefined, weight: (base) => base } },
+    x,
+  );
+  expect(maxDifference(outputOf(s, x), expected)).toBeLessThan(1e-9);
+}
+
+export function counts(a: Readonly<Record<string, NDArray>>): number {
+  return Object.values(a).reduce((n, x) => n + x.data.length, 0);
+}
+
+/** cost() counts what init() makes. */
+export function checkCost(s: Started): void {
+  const { trainable, frozen } = s.form.cost(s.spec, s.options);
+  expect([counts(s.factors.trainable), counts(s.factors.frozen)]).toEqual([trainable, frozen]);
+}
+
+/** Numerical rank of a − b. */
+export function rankOf(
+  values: NDArray,
+  svd: (m: { rows: number; cols: number; data: Float64Array }) => { s: Float64Array },
+): number {
+  const [rows, cols] = values.shape;
+  const { s } = svd({ rows, cols, data: Float64Array.from(values.data as Float64Array) });
+  return s.filter((x) => x > 1e-6 * Math.max(s[0], 1e-30)).length;
+}
+
+export function minus(a: NDArray, b: NDArray): NDArray {
+  return { ...a, data: Float64Array.from(a.data as Float64Array, (x, i) => x - Number(b.data[i])) };
+}
