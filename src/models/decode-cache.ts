@@ -24,15 +24,13 @@ export interface CacheShape {
   headDim: number;
 }
 
-/** Capacities double from here on, so that programs are compiled anew only a few times in a long text. */
-const SMALLEST = 64;
+/** Capacities are multiples of this, so that texts of similar lengths share compiled programs. */
+const BUCKET = 64;
 
 /** The smallest bucket of at least `slots` slots; the last one is `limit`, the model's longest text. */
 export function bucketCapacity(slots: number, limit = Infinity): number {
   invariant(slots <= limit, `${slots} cache slots asked for, ${limit} allowed`);
-  let capacity = SMALLEST;
-  while (capacity < slots) capacity *= 2;
-  return Math.min(capacity, limit);
+  return Math.min(Math.ceil(slots / BUCKET) * BUCKET, limit);
 }
 
 /** An empty cache. */

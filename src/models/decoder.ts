@@ -62,9 +62,10 @@ export function createDecoder(
   let steps = new Map<number, DecodeStep>();
 
   const stepFor = async (unread: number, slots: number): Promise<DecodeStep> => {
-    const capacity = Math.max(cache.capacity, bucketCapacity(slots, limit));
-    if (capacity > cache.capacity) {
-      cache = growCache(cache, capacity);
+    if (slots > cache.capacity) {
+      // Doubling keeps the number of compilations of a long text small.
+      const wanted = Math.max(slots, Math.min(2 * cache.capacity, limit));
+      cache = growCache(cache, bucketCapacity(wanted, limit));
       steps = new Map();
     }
     const length = pieceLength(unread, rows.length);
