@@ -1,6 +1,6 @@
 import type { Engine } from '../src/engine/index.ts';
 import { array, type NDArray, zeros } from '../src/graph/index.ts';
-import { random } from '../src/linalg/index.ts';
+import { type Matrix, matrix, random } from '../src/linalg/index.ts';
 import type { OptimizerMethod, ParameterInfo } from '../src/optimizers/index.ts';
 import { createUpdates, type Updates } from '../src/training/updates.ts';
 
@@ -68,4 +68,30 @@ export function gap(a: ArrayLike<number | bigint>, b: ArrayLike<number | bigint>
   let most = a.length === b.length ? 0 : Number.POSITIVE_INFINITY;
   for (let i = 0; i < a.length; i++) most = Math.max(most, Math.abs(Number(a[i]) - Number(b[i])));
   return most;
+}
+
+export function asMatrix(a: NDArray): Matrix<Float64Array> {
+  return matrix(a.shape[0], a.shape[1], Float64Array.from(numbers(a)));
+}
+
+export function minus(a: Matrix, b: Matrix): Matrix<Float64Array> {
+  return matrix(
+    a.rows,
+    a.cols,
+    Float64Array.from(a.data, (x, i) => x - b.data[i]),
+  );
+}
+
+/** ‖a‖_F². */
+export function squared(a: Matrix): number {
+  return Array.from(a.data, (x) => x * x).reduce((s, x) => s + x, 0);
+}
+
+export function turned(a: Matrix): Matrix<Float64Array> {
+  const at = (i: number) => a.data[(i % a.rows) * a.cols + Math.floor(i / a.rows)];
+  return matrix(
+    a.cols,
+    a.rows,
+    Float64Array.from({ length: a.data.length }, (_, i) => at(i)),
+  );
 }

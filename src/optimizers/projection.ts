@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { matmul, type NDArray, scale, type Tensor } from '../graph/index.ts';
-import { matrix, type Svd, svd, transpose, truncatedSvd } from '../linalg/index.ts';
+import { type Matrix, matrix, type Random, type Svd, svd, transpose, truncatedSvd } from '../linalg/index.ts';
 import type { ParameterInfo, PrepareInputs, StateSpec } from './optimizer.ts';
 import type { Piece } from './pieces.ts';
 import { checkRank } from './select.ts';
@@ -51,7 +51,7 @@ export function projection(method: string, parameter: ParameterInfo, o: Projecti
       const rows = left ? matmul(s.left, low) : low;
       return right ? matmul(rows, s.right) : rows;
     },
-    prepare: (inputs) => refresh(inputs, o),
+    prepare: (inputs) => refresh(inputs, o, parameter.layer?.transposed ?? false),
   };
 }
 
@@ -65,23 +65,33 @@ function sides({ shape: [m, n], layer }: ParameterInfo, kind: ProjectionOptions[
   return { left: onRight === flipped, right: onRight !== flipped };
 }
 
-function refresh({ step, gradients: [g], state, random }: PrepareInputs, o: ProjectionOptions): void {
-  const bases = [state.left, state.right].filter(Boolean);
-  const absent = bases.every((basis) => isZero(basis));
+function refresh(
+  { step, gradients: [g], state, random }: PrepareInputs,
+  o: ProjectionOptions,
+  flipped: boolean,
+) {
+  const absent = [state.left, state.right].every((basis) => !basis || isZero(basis));
   if ((step - 1) % o.gap !== 0 && !absent) return;
   // A zero gradient has no directions: the old basis stays.
   if (isZero(g)) return;
-  const whole = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
-  const found: Svd<Float32Array> =
-    o.decomposition === 'exact'
-      ? svd(whole)
-      : truncatedSvd(whole, o.rank, { random: random(`basis/${step}`) });
-  if (state.right) (state.right.data as Float32Array).set(found.vt.data.subarray(0, state.right.data.length));
-  if (state.left) {
-    const ut = transpose(found.u);
-    const kept = matrix(o.rank, ut.cols, ut.data.subarray(0, o.rank * ut.cols));
-    (state.left.data as Float32Array).set(transpose(kept).data);
-  }
+  const stored = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
+  // The signs of singular vectors matter, since moments outlive the basis: they are those of out×in.
+  const { u, vt } = decompose(flipped ? transpose(stored) : stored, o, random(`basis/${step}`));
+  const [rows, columns] = flipped ? [vt, transpose(u)] : [transpose(u), vt];
+  if (state.right) copyRows(columns, state.right);
+  if (state.left) (state.left.data as Float32Array).set(transpose(firstRows(rows, o.rank)).data);
+}
+
+function decompose(g: Matrix<Float32Array>, o: ProjectionOptions, source: Random): Svd<Float32Array> {
+  return o.decomposition === 'exact' ? svd(g) : truncatedSvd(g, o.rank, { random: source });
+}
+
+function firstRows(a: Matrix<Float32Array>, count: number): Matrix<Float32Array> {
+  return matrix(count, a.cols, a.data.subarray(0, count * a.cols));
+}
+
+function copyRows(from: Matrix<Float32Array>, into: NDArray): void {
+  (into.data as Float32Array).set(firstRows(from, into.shape[0]).data);
 }
 
 export function isZero(a: NDArray): boolean {
