@@ -1,9 +1,25 @@
 // Written by scripts/registry.mjs from the files of this folder; never edited by hand.
+import { adalora } from './adalora.ts';
+import { bone } from './bone.ts';
 import { dora } from './dora.ts';
 import { lora } from './lora.ts';
+import { loraSb } from './lora-sb.ts';
+import { loraXs } from './lora-xs.ts';
 import { pissa } from './pissa.ts';
+import { randlora } from './randlora.ts';
 import { rslora } from './rslora.ts';
 import { vera } from './vera.ts';
 import type { WeightForm } from './weight-form.ts';
 
-export const forms: readonly WeightForm[] = [dora, lora, pissa, rslora, vera];
+export const forms: readonly WeightForm[] = [
+  adalora,
+  bone,
+  dora,
+  loraSb,
+  loraXs,
+  lora,
+  pissa,
+  randlora,
+  rslora,
+  vera,
+];
