@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { extname, resolve } from 'node:path';
 import { type Document, isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import { RankineError } from '../errors.ts';
@@ -70,17 +70,18 @@ function lineIn(document: Document, lines: LineCounter, path: readonly string[])
 }
 
 async function importModule(file: string): Promise<Read> {
+  await access(file).catch((cause) => {
+    throw noFile(file, cause);
+  });
   const { createJiti } = await import('jiti');
   try {
     const loaded = await createJiti(import.meta.url).import(resolve(file), { default: true });
     const value = typeof loaded === 'function' ? await loaded() : loaded;
     return { value, lineOf: () => undefined };
   } catch (cause) {
-    const { code, message } = cause as NodeJS.ErrnoException;
-    if (code === 'ENOENT') throw noFile(file, cause);
     throw new RankineError(
       'recipe/unreadable',
-      `${file} cannot be run: ${message}.`,
+      `${file} cannot be run: ${(cause as Error).message}.`,
       'Give it the recipe as default export.',
       { cause },
     );

@@ -10,5 +10,6 @@ export function wilsonInterval(hits: number, total: number): [low: number, high:
   const spread = Z * Math.sqrt((p * (1 - p)) / total + (Z / (2 * total)) ** 2);
   const scale = 1 + Z ** 2 / total;
   const centre = p + Z ** 2 / (2 * total);
-  return [Math.max(0, (centre - spread) / scale), Math.min(1, (centre + spread) / scale)];
+  // At the ends rounding must not leave a crumb.
+  return [hits === 0 ? 0 : (centre - spread) / scale, hits === total ? 1 : (centre + spread) / scale];
 }

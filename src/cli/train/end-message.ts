@@ -18,7 +18,7 @@ export function endMessage(recipe: Recipe, result: TrainResult, style: Style): s
 }
 
 function lossLine({ loss, evaluation }: TrainResult): string {
-  const trained = `Training loss ${number(loss)}`;
+  const trained = Number.isNaN(loss) ? 'Nothing was left to do' : `Training loss ${number(loss)}`;
   if (!evaluation) return `${trained}.`;
   const { accuracy } = evaluation;
   const share = accuracy === undefined ? '' : `, accuracy ${percent(accuracy)}`;

@@ -13,8 +13,15 @@ export interface Printer {
   abandon(): void;
 }
 
-export function printer(recipe: Recipe, json: boolean): Printer {
-  return json ? jsonPrinter() : displayPrinter(recipe);
+export interface PrinterOptions {
+  /** JSON lines instead of a display. */
+  readonly json?: boolean;
+  /** Where a finished run ends, say where the result is and what to try next. Default true. */
+  readonly ending?: boolean;
+}
+
+export function printer(recipe: Recipe, { json = false, ending = true }: PrinterOptions = {}): Printer {
+  return json ? jsonPrinter() : displayPrinter(recipe, ending);
 }
 
 /** One JSON object a line; the last one has the type `result`. */
@@ -28,7 +35,7 @@ function jsonPrinter(): Printer {
   };
 }
 
-function displayPrinter(recipe: Recipe): Printer {
+function displayPrinter(recipe: Recipe, ending: boolean): Printer {
   const stream = process.stdout;
   const redraws = canRedraw(stream);
   const started = performance.now();
@@ -65,6 +72,7 @@ function displayPrinter(recipe: Recipe): Printer {
     event: (event) => events[event.type](event as never),
     result(result) {
       display?.end(result.finished ? 'done' : 'interrupted');
+      if (result.finished && !ending) return;
       stream.write(`${endMessage(recipe, result, styleFor(stream)).join('\n')}\n`);
     },
     interrupted() {

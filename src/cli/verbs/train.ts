@@ -62,7 +62,7 @@ async function run(file: string | undefined, options: Options, command: Command)
   if (options.resume && options.overwrite)
     command.error('error: --resume and --overwrite exclude each other');
   const recipe = await recipeOf(file, options);
-  const out = printer(recipe, options.json ?? false);
+  const out = printer(recipe, { json: options.json });
   const interruption = listenForInterrupt({
     onFirst: () => out.interrupted(),
     onSecond: () => out.abandon(),
