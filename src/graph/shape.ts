@@ -125,13 +125,37 @@ export function slice(x: Tensor, axis: number, start: number, end: number): Tens
   return apply(sliceOp, [x], { axis: a, start, end })[0];
 }
 
+const splitOp: Op = {
+  name: 'split',
+  infer: ([x], a) => {
+    const [axis, parts] = [a.axis as number, a.parts as number];
+    const length = x.shape[axis] / parts;
+    if (!Number.isInteger(length))
+      throw shapeError('split', [x], `axis ${axis} does not divide into ${parts} parts`);
+    const shape = x.shape.map((d, i) => (i === axis ? length : d));
+    return Array.from({ length: parts }, () => ({ shape, dtype: x.dtype }));
+  },
+  // One concatenation, where slices would each be padded with zeros and added up.
+  gradient: (node, gradients) => {
+    if (gradients.every((g) => g === undefined)) return [];
+    const whole = node.outputs.map((t, i) => gradients[i] ?? fill(t.shape, 0, t.dtype));
+    return [concat(whole, node.attributes.axis as number)];
+  },
+  lower: (node, builder) => {
+    const { axis, parts } = node.attributes as { axis: number; parts: number };
+    builder.emitFor(node, 'Split', { axis, num_outputs: parts });
+  },
+  evaluate: (node, [x]) => {
+    const axis = node.attributes.axis as number;
+    const s = strides(x.shape);
+    return node.outputs.map((t, i) => rearrange(x, t.shape, (c) => dot(c, s) + i * t.shape[axis] * s[axis]));
+  },
+};
+
 /** Splits an axis into equal parts. */
 export function split(x: Tensor, axis: number, parts: number): Tensor[] {
-  const a = normalizeAxis('split', axis, x);
-  const length = x.shape[a] / parts;
-  if (!Number.isInteger(length))
-    throw shapeError('split', [x], `axis ${a} does not divide into ${parts} parts`);
-  return Array.from({ length: parts }, (_, i) => slice(x, a, i * length, (i + 1) * length));
+  if (parts === 1) return [x];
+  return apply(splitOp, [x], { axis: normalizeAxis('split', axis, x), parts });
 }
 
 const concatOp: Op = {

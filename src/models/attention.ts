@@ -9,6 +9,7 @@ import {
   reshape,
   slice,
   softmax,
+  split,
   sub,
   type Tensor,
   transpose,
@@ -40,6 +41,14 @@ export interface AttentionOptions {
 export function splitHeads(x: Tensor, heads: number): Tensor {
   const [batch, length, width] = x.shape;
   return transpose(reshape(x, [batch, length, heads, width / heads]), [0, 2, 1, 3]);
+}
+
+/** Several projections side by side, [B, T, parts·heads·D] → parts of [B, heads, T, D] by one transposition. */
+export function splitJoint(x: Tensor, parts: number, heads: number): Tensor[] {
+  const [batch, length, width] = x.shape;
+  const dim = width / (parts * heads);
+  const apart = transpose(reshape(x, [batch, length, parts, heads, dim]), [2, 0, 3, 1, 4]);
+  return split(apart, 0, parts).map((part) => reshape(part, [batch, heads, length, dim]));
 }
 
 /** [B, heads, T, D] → [B, T, heads·D]. */

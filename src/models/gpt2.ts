@@ -1,7 +1,6 @@
-import { split } from '../graph/index.ts';
 import { activation } from './activation.ts';
 import type { Architecture, Task } from './architecture.ts';
-import { attention, splitHeads } from './attention.ts';
+import { attention, splitJoint } from './attention.ts';
 import { fields, type ModelConfig, refuse } from './config.ts';
 import { type GptSizes, gptDecoder } from './gpt.ts';
 
@@ -27,7 +26,7 @@ export function gpt2(config: ModelConfig, task: Task): Architecture {
     },
     attend(c, block, x, batch) {
       const at = `${s.base}h.${block}.attn`;
-      const [q, k, v] = split(c.linear(`${at}.c_attn`, x), 2, 3).map((part) => splitHeads(part, s.heads));
+      const [q, k, v] = splitJoint(c.linear(`${at}.c_attn`, x), 3, s.heads);
       const y = attention(c, q, k, v, batch, {
         block,
         heads: s.heads,

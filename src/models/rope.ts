@@ -7,12 +7,12 @@ import {
   div,
   exp,
   log,
+  matmul,
   max,
   maximum,
   mul,
   neg,
   sin,
-  slice,
   sub,
   type Tensor,
   unsqueeze,
@@ -83,7 +83,21 @@ function row(data: Float32Array): Tensor {
 
 /** Rotates x [B, heads, T, dim] with the halves convention of the Hugging Face checkpoints. */
 export function rotate(x: Tensor, table: RopeTable): Tensor {
-  const dim = x.shape[3];
-  const rotated = concat([neg(slice(x, 3, dim / 2, dim)), slice(x, 3, 0, dim / 2)], 3);
-  return add(mul(x, table.cos), mul(rotated, table.sin));
+  return add(mul(x, table.cos), mul(matmul(x, halfTurn(x.shape[3])), table.sin));
+}
+
+const halfTurns = new Map<number, Tensor>();
+
+/** The signed permutation (a, b) → (−b, a) of a head's halves: one small product is cheaper than cutting and joining. */
+function halfTurn(dim: number): Tensor {
+  const known = halfTurns.get(dim);
+  if (known) return known;
+  const data = new Float32Array(dim * dim);
+  for (let i = 0; i < dim / 2; i++) {
+    data[(i + dim / 2) * dim + i] = -1;
+    data[i * dim + i + dim / 2] = 1;
+  }
+  const turn = constant({ dtype: 'float32', shape: [dim, dim], data });
+  halfTurns.set(dim, turn);
+  return turn;
 }

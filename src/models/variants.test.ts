@@ -162,7 +162,7 @@ describe('dropout', () => {
 });
 
 describe('shared tensors', () => {
-  it('makes one mask and one table of angles for all blocks', async () => {
+  it('makes one mask, one table of angles and one half turn for all blocks', async () => {
     const { model } = await goldenModel('llama-default');
     const feeds = { ids: int64(Array.from({ length: 8 }, (_, i) => i + 3)) };
     const c = traceContext(model.architecture);
@@ -173,6 +173,6 @@ describe('shared tensors', () => {
       tensor.node.inputs.forEach(visit);
     };
     Object.values(outputs).forEach(visit);
-    expect(constants.size).toBe(3);
+    expect(constants.size).toBe(4);
   });
 });

@@ -1,4 +1,17 @@
-import { add, div, mul, pow, sign, sqrt, sub, type Tensor } from '../graph/index.ts';
+import {
+  add,
+  div,
+  greater,
+  maximum,
+  mul,
+  pow,
+  sign,
+  sqrt,
+  sub,
+  sum,
+  type Tensor,
+  where,
+} from '../graph/index.ts';
 import type { ParameterInfo, PrepareInputs, StateSpec, UpdateRule } from './optimizer.ts';
 
 /** What a piece sees beside the direction that it transforms. */
@@ -61,19 +74,54 @@ export interface AdamOptions {
   form: 'torch' | 'hf';
 }
 
+/** M/(√V + ε) with Adam's averages, not corrected for their start at zero. */
+export function scaleByMoments({ beta1, beta2, epsilon }: Omit<AdamOptions, 'form'>): Piece {
+  return {
+    state: ({ shape }) => ({ m: { shape }, v: { shape } }),
+    apply(g, { m, v }) {
+      const first = average(m, g, beta1);
+      const second = average(v, mul(g, g), beta2);
+      return { direction: div(first, add(sqrt(second), epsilon)), state: { m: first, v: second } };
+    },
+  };
+}
+
+/** Multiplies by √(1−β₂ᵗ)/(1−β₁ᵗ). */
+export function correctBias({ beta1, beta2 }: Pick<AdamOptions, 'beta1' | 'beta2'>): Piece {
+  return stateless((u, { step }) => mul(u, div(sqrt(correction(beta2, step)), correction(beta1, step))));
+}
+
 /** Adam's direction (Kingma and Ba 2015, arXiv 1412.6980), without the rate. */
-export function scaleByAdam({ beta1, beta2, epsilon, form }: AdamOptions): Piece {
+export function scaleByAdam(o: AdamOptions): Piece {
+  if (o.form === 'hf') return chain(scaleByMoments(o), correctBias(o));
+  const { beta1, beta2, epsilon } = o;
   return {
     state: ({ shape }) => ({ m: { shape }, v: { shape } }),
     apply(g, { m, v }, { step }) {
       const first = average(m, g, beta1);
       const second = average(v, mul(g, g), beta2);
-      const [c1, c2] = [correction(beta1, step), sqrt(correction(beta2, step))];
-      const direction =
-        form === 'torch'
-          ? div(div(first, c1), add(div(sqrt(second), c2), epsilon))
-          : mul(div(first, add(sqrt(second), epsilon)), div(c2, c1));
+      // Reciprocals of the single numbers: one division an element instead of three.
+      const root = mul(sqrt(second), div(1, sqrt(correction(beta2, step))));
+      const direction = div(mul(first, div(1, correction(beta1, step))), add(root, epsilon));
       return { direction, state: { m: first, v: second } };
+    },
+  };
+}
+
+/**
+ * Keeps the direction's norm from growing by more than a factor γ a step (Fira, Chen et al. 2024, arXiv 2410.01623);
+ * it may fall freely. The first norm that is not zero is taken as it comes.
+ */
+export function limitGrowth(gamma: number): Piece {
+  return {
+    state: () => ({ norm: { shape: [] } }),
+    apply(u, { norm: old }) {
+      const size = sqrt(sum(mul(u, u)));
+      const over = div(maximum(div(size, add(old, 1e-8)), gamma), gamma);
+      const ratio = where(greater(old, 0), over, 1);
+      const kept = div(size, ratio);
+      // A norm of zero, once stored, would hold all later ones down.
+      return { direction: div(u, ratio), state: { norm: where(greater(kept, 0), kept, old) } };
     },
   };
 }
