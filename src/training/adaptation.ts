@@ -46,13 +46,20 @@ export function transposed(a: NDArray): NDArray {
   return { dtype: 'float32', shape: [columns, rows], data };
 }
 
+/** What a form's start depends on besides the weights. */
+export interface AdaptationStart {
+  readonly seed: number;
+  /** η of the run's first update that moves; exact for forms that have something measured. */
+  readonly firstRate: number;
+  readonly statistics?: (layer: LayerSpec) => LayerStatistics;
+}
+
 /** Selects layers and draws or computes their factors. Forms that replace W₀ (PiSSA) change the model's weights. */
 export async function adapt(
   model: Model,
   form: WeightForm,
   options: AdapterOptions,
-  seed: number,
-  statistics: (layer: LayerSpec) => LayerStatistics = () => ({}),
+  { seed, firstRate, statistics = () => ({}) }: AdaptationStart,
 ): Promise<Adaptation> {
   const specs = selectLayers(model.architecture, options.targets, options.exclude, form.kinds);
   const layers: AdaptedLayer[] = [];
@@ -61,6 +68,7 @@ export async function adapt(
     const factors = await form.init(spec, own, {
       weight: canonicalWeight(model, spec),
       statistics: statistics(spec),
+      firstRate,
       random: (purpose) => random(seed, `init/${spec.name}/${purpose}`),
     });
     if (factors.base) storeWeight(model, spec, factors.base);
@@ -74,7 +82,7 @@ export interface AdaptationTrace {
   readonly hooks: ReadonlyMap<string, LayerHook>;
   /** The factor's input, by `factorName`. */
   factor(name: string): Tensor;
-  /** Penalties of the layers that the trace has met so far; undefined where the form has none. */
+  /** Penalties of the layers that the trace has met so far; empty where the form has none. */
   penalties(): Tensor[];
 }
 

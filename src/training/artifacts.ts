@@ -15,25 +15,32 @@ const TASK_TYPES = {
   'image-classification': null,
 } as const;
 
+export interface PeftExportOptions {
+  /** As PEFT's plain LORA where the form's own type is another. */
+  readonly plainLora?: boolean;
+}
+
 /**
  * The adaptation as PEFT reads it.
  *
- * @throws RankineError `training/no-peft` where the form has no exact PEFT file
+ * @throws RankineError `training/no-peft` where the form has no exact PEFT file, `adapters/no-lora`
  */
 export function toPeftAdapter(
   model: Model,
   adaptation: Adaptation,
   trained: readonly Trainable[],
   base: string,
+  { plainLora = false }: PeftExportOptions = {},
 ): PeftAdapter {
   const { form, options } = adaptation;
-  if (!form.toPeft)
+  const write = (plainLora ? form.toLora : undefined) ?? form.toPeft;
+  if (!write)
     throw new RankineError(
       'training/no-peft',
       `${form.name} has no exact form among PEFT's.`,
       'Write the merged model instead: rankine merge.',
     );
-  const adapter = form.toPeft(
+  const adapter = write(
     adaptation.layers.map((l) => ({
       spec: l.spec,
       options: l.options,
@@ -47,8 +54,7 @@ export function toPeftAdapter(
   const tensors = { ...adapter.tensors };
   for (const { info, array } of extra)
     tensors[peftBaseName(info.name, targeted.has(info.name.replace(/\.[^.]+$/, '')))] = array;
-  const heads = model.fresh.map((name) => name.replace(/\.[^.]+$/, '').replace(/^.*\./, ''));
-  const saved = [...new Set([...options.modulesToSave, ...heads])];
+  const saved = [...new Set([...options.modulesToSave, ...freshModules(model)])];
   return {
     config: {
       ...adapter.config,
@@ -60,14 +66,27 @@ export function toPeftAdapter(
   };
 }
 
+/** Freshly drawn modules as PEFT's `modules_to_save` finds them: by the shortest ending that no other module has. */
+function freshModules({ architecture, fresh }: Model): string[] {
+  const moduleOf = (parameter: string) => parameter.replace(/\.[^.]+$/, '');
+  const all = [...new Set([...architecture.parameters.keys()].map(moduleOf))];
+  return [...new Set(fresh.map(moduleOf))].map((name) => {
+    const parts = name.split('.');
+    const endings = parts.map((_, i) => parts.slice(parts.length - 1 - i).join('.'));
+    return endings.find((ending) => all.filter((other) => other.endsWith(ending)).length === 1) ?? name;
+  });
+}
+
 export async function writeAdapter(
   folder: string,
   model: Model,
   adaptation: Adaptation,
   trained: readonly Trainable[],
   base: string,
+  options: PeftExportOptions = {},
 ): Promise<void> {
-  await writePeftAdapter(folder, toPeftAdapter(model, adaptation, trained, base), { replace: true });
+  const adapter = toPeftAdapter(model, adaptation, trained, base, options);
+  await writePeftAdapter(folder, adapter, { replace: true });
 }
 
 /** The effective weight of an adapted layer, out×in, from the form's symbolic `weight`. */

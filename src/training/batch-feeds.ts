@@ -27,10 +27,20 @@ export function targetCount(batch: AnyBatch): number {
   return batch.labels.reduce((n, label) => n + Number(label !== IGNORED), 0);
 }
 
-/** What a batch feeds. `causal` models never look at padding on the right, so unpacked rows need no segments. */
-export function batchShape(batch: AnyBatch, causal: boolean, packed: boolean, pairs: boolean): BatchShape {
-  const labelled = isLabelled(batch);
-  const [rows, length] = batch.shape;
+/** What decides, besides its size, what a run's batches feed. */
+export interface BatchKind {
+  readonly labelled: boolean;
+  /** Causal models never look at padding on the right, so unpacked rows need no segments. */
+  readonly causal: boolean;
+  readonly packed: boolean;
+  /** The model distinguishes the texts of a pair. */
+  readonly pairs: boolean;
+}
+
+export function batchShape(
+  [rows, length]: readonly [number, number],
+  { labelled, causal, packed, pairs }: BatchKind,
+): BatchShape {
   return {
     rows,
     length,
@@ -40,6 +50,9 @@ export function batchShape(batch: AnyBatch, causal: boolean, packed: boolean, pa
     labelled,
   };
 }
+
+/** Input of programs with penalties: the share of one update's penalty that falls to a batch. */
+export const SHARE = 'batch:share';
 
 export function shapeKey(shape: BatchShape): string {
   return JSON.stringify(shape);
@@ -63,8 +76,15 @@ export function batchInputs(shape: BatchShape): BatchInputs & { targets: Tensor;
 /**
  * The arrays of a batch. Each target weighs 1/`total`, so that the batches of one update add up to its mean loss
  * however many targets each has.
+ *
+ * @param share of the update's penalty: 1 / number of its batches
  */
-export function batchFeeds(batch: AnyBatch, shape: BatchShape, total: number): Record<string, NDArray> {
+export function batchFeeds(
+  batch: AnyBatch,
+  shape: BatchShape,
+  total: number,
+  share = 1,
+): Record<string, NDArray> {
   const { rows, length } = shape;
   const grid = (data: Int32Array): NDArray => ({
     dtype: 'int64',
@@ -84,6 +104,7 @@ export function batchFeeds(batch: AnyBatch, shape: BatchShape, total: number): R
       data: toInt64(targets.map((t) => Math.max(t, 0))),
     },
     'batch:weights': { dtype: 'float32', shape: [targets.length], data: weights },
+    [SHARE]: { dtype: 'float32', shape: [], data: new Float32Array([share]) },
   };
 }
 

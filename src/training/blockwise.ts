@@ -1,32 +1,22 @@
-import { add, gradients, input, mul, type NDArray, program, sum, type Tensor } from '../graph/index.ts';
-import type { BatchInputs } from '../models/architecture.ts';
-import { type BatchShape, batchInputs, shapeKey } from './batch-feeds.ts';
+import { type NDArray, zeros } from '../graph/index.ts';
+import { type BatchShape, shapeKey } from './batch-feeds.ts';
 import {
-  addAll,
-  beginTrace,
   type ConsumeGradient,
   compileStretch,
   type Execution,
   factorArrays,
+  gradientName,
   type Setup,
   type Stretch,
   stretchFeeds,
-  type Trace,
 } from './execution.ts';
-import { supervisedLoss } from './objective.ts';
+import { DY, type TracedStage, traceStages, X } from './stages.ts';
 
-/** A stage of the model: embedding, one block, or the head with the loss. */
-interface Stage {
+/** A stage of the model, compiled. */
+interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
   readonly forward?: Stretch;
   readonly backward?: Stretch;
-  /** Trainable tensors whose gradients the stage contributes to. */
-  readonly trains: readonly string[];
-  /** True where the stage hands a gradient further down. */
-  readonly passes: boolean;
 }
-
-const X = 'stage:x';
-const DY = 'stage:dy';
 
 /**
  * One program a stage, run layer by layer: only the stages' inputs are kept, a stage's forward is computed again for
@@ -35,16 +25,20 @@ const DY = 'stage:dy';
 export function blockwiseExecution(setup: Setup): Execution {
   const arrays = factorArrays(setup.adaptation);
   const plans = new Map<string, Promise<Stage[]>>();
+  const { ledger } = setup.engine;
   return {
     async step(feeds, shape, draw, consume) {
       const key = shapeKey(shape);
-      if (!plans.has(key)) plans.set(key, buildStages(setup, shape));
+      if (!plans.has(key)) plans.set(key, compileStages(setup, shape));
       const stages = await plans.get(key)!;
       const run = (stretch: Stretch, own: Record<string, NDArray>) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw));
       const inputs = await forward(setup, stages, run);
-      return backward(setup, stages, inputs, run, consume);
+      const loss = await backward(setup, stages, inputs, run, consume);
+      await consumeUnused(setup, stages, consume);
+      return loss;
     },
+    release: (name) => ledger.free(gradientName(name)),
   };
 }
 
@@ -58,7 +52,7 @@ async function forward(setup: Setup, stages: readonly Stage[], run: Run): Promis
     if (!stage.forward) continue;
     x = (await run(stage.forward, x ? { [X]: x } : {})).y;
     inputs[i + 1] = x;
-    setup.engine.ledger.hold('activations', `stage:${i}`, x.data.byteLength);
+    setup.engine.ledger.hold('activations', `stage:${i + 1}`, x.data.byteLength);
   }
   return inputs;
 }
@@ -70,23 +64,31 @@ async function backward(
   run: Run,
   consume: ConsumeGradient,
 ): Promise<number> {
+  const { ledger } = setup.engine;
   const partial = new Map<string, NDArray>();
   let dy: NDArray | undefined;
   let loss = Number.NaN;
   for (let i = stages.length - 1; i >= 0; i--) {
     const stage = stages[i];
-    if (!stage.backward) break;
-    const result = await run(stage.backward, {
-      ...(inputs[i] ? { [X]: inputs[i] } : {}),
-      ...(dy ? { [DY]: dy } : {}),
-    });
+    if (stage.backward) {
+      const result = await run(stage.backward, {
+        ...(inputs[i] ? { [X]: inputs[i] } : {}),
+        ...(dy ? { [DY]: dy } : {}),
+      });
+      if (result.loss) loss = Number(result.loss.data[0]);
+      for (const name of stage.trains) ledger.hold('gradients', gradientName(name), bytes(result, name));
+      for (const name of stage.trains)
+        await handOver(name, result[gradientName(name)], stages, i, partial, consume);
+      dy = result.dx;
+    }
     delete inputs[i];
-    setup.engine.ledger.free(`stage:${i - 1}`);
-    if (result.loss) loss = Number(result.loss.data[0]);
-    for (const name of stage.trains) await handOver(name, result[`d:${name}`], stages, i, partial, consume);
-    dy = result.dx;
+    ledger.free(`stage:${i}`);
   }
   return loss;
+}
+
+function bytes(result: Record<string, NDArray>, name: string): number {
+  return result[gradientName(name)].data.byteLength;
 }
 
 /** Adds up a tensor that several stages use (tied embeddings) and gives it away at the first of them. */
@@ -111,79 +113,24 @@ async function handOver(
   }
 }
 
-type Body = (trace: Trace, x: Tensor | undefined, batch: BatchInputs) => Tensor;
-
-async function buildStages(setup: Setup, shape: BatchShape): Promise<Stage[]> {
-  const { architecture } = setup.model;
-  const bodies: Body[] = [
-    (t, _, batch) => architecture.embed(t.context, batch),
-    ...Array.from(
-      { length: architecture.blocks },
-      (_, i): Body =>
-        (t, x, batch) =>
-          architecture.block(t.context, i, x!, batch),
-    ),
-  ];
-  const stages: Stage[] = [];
-  let hidden: Tensor | undefined;
-  let trainsBelow = false;
-  for (const body of bodies) {
-    const stage = await buildStage(setup, shape, body, hidden, trainsBelow);
-    stages.push(stage.stage);
-    hidden = stage.y;
-    trainsBelow ||= stage.stage.trains.length > 0;
-  }
-  stages.push(await buildHead(setup, shape, hidden!, trainsBelow));
-  return stages;
-}
-
-/** Names of the trainable tensors that a traced result depends on. */
-function usedTrainables(setup: Setup, result: Record<string, Tensor>): string[] {
-  const used = new Set(program(result).inputs.map((i) => i.name));
-  return setup.trainables.map((t) => t.info.name).filter((name) => used.has(name));
-}
-
-async function buildStage(
+/** Tensors that the loss does not depend on: their gradients are zero, as in a whole step. */
+async function consumeUnused(
   setup: Setup,
-  shape: BatchShape,
-  body: Body,
-  below: Tensor | undefined,
-  passes: boolean,
-) {
-  const trace = beginTrace(setup, true);
-  const x = below && input(X, below.shape);
-  const y = body(trace, x, batchInputs(shape));
-  const penalty = addAll(trace.penalties());
-  const forwardStretch = await compileStretch(setup, program({ y }), trace);
-  const trains = usedTrainables(setup, penalty ? { y, penalty } : { y });
-  const wrt = [...trains.map(trace.symbol), ...(passes && x ? [x] : [])];
-  let backwardStretch: Stretch | undefined;
-  if (wrt.length > 0) {
-    const along = sum(mul(y, input(DY, y.shape)));
-    const grads = gradients(penalty ? add(along, penalty) : along, wrt);
-    const outputs: Record<string, Tensor> = {};
-    trains.forEach((name, i) => {
-      outputs[`d:${name}`] = grads[i];
-    });
-    if (passes && x) outputs.dx = grads[trains.length];
-    backwardStretch = await compileStretch(setup, program(outputs), trace);
-  }
-  return { stage: { forward: forwardStretch, backward: backwardStretch, trains, passes }, y };
+  stages: readonly Stage[],
+  consume: ConsumeGradient,
+): Promise<void> {
+  for (const { info } of setup.trainables)
+    if (!stages.some((s) => s.trains.includes(info.name))) await consume(info.name, zeros(info.shape));
 }
 
-async function buildHead(setup: Setup, shape: BatchShape, below: Tensor, passes: boolean): Promise<Stage> {
-  const trace = beginTrace(setup, true);
-  const batch = batchInputs(shape);
-  const x = input(X, below.shape);
-  const output = setup.model.architecture.head(trace.context, x, batch);
-  const loss = supervisedLoss(output, batch.targets, batch.weights);
-  const penalty = addAll(trace.penalties());
-  const trains = usedTrainables(setup, penalty ? { loss, penalty } : { loss });
-  const grads = gradients(penalty ? add(loss, penalty) : loss, [...trains.map(trace.symbol), x]);
-  const outputs: Record<string, Tensor> = { loss };
-  trains.forEach((name, i) => {
-    outputs[`d:${name}`] = grads[i];
-  });
-  if (passes) outputs.dx = grads[trains.length];
-  return { backward: await compileStretch(setup, program(outputs), trace), trains, passes };
+async function compileStages(setup: Setup, shape: BatchShape): Promise<Stage[]> {
+  const stages: Stage[] = [];
+  for (const { trace, forward, backward, trains, passes } of traceStages(setup, shape))
+    stages.push({
+      forward: forward && (await compileStretch(setup, forward, trace)),
+      backward: backward && (await compileStretch(setup, backward, trace)),
+      trains,
+      passes,
+    });
+  return stages;
 }

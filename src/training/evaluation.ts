@@ -1,5 +1,5 @@
 import { IGNORED } from '../data/index.ts';
-import { type NDArray, program, reshape } from '../graph/index.ts';
+import { type NDArray, type Program, program, reshape } from '../graph/index.ts';
 import {
   type AnyBatch,
   type BatchShape,
@@ -16,6 +16,9 @@ import {
   type Setup,
   type Stretch,
   stretchFeeds,
+  type Trace,
+  type Traced,
+  traceModel,
 } from './execution.ts';
 import { supervisedLoss } from './objective.ts';
 
@@ -51,18 +54,17 @@ export function createEvaluator(setup: Setup, shapeOf: (batch: AnyBatch) => Batc
 }
 
 function buildForward(setup: Setup, shape: BatchShape): Promise<Stretch> {
+  const { result, trace } = traceEvaluation(setup, shape);
+  return compileStretch(setup, result, trace);
+}
+
+/** The program of an evaluation: `loss`, summed by the weights, and `logits` where there are classes. */
+export function traceEvaluation(setup: Traced, shape: BatchShape): { result: Program; trace: Trace } {
   const trace = beginTrace(setup, false);
   const batch = batchInputs(shape);
-  const { architecture } = setup.model;
-  let x = architecture.embed(trace.context, batch);
-  for (let i = 0; i < architecture.blocks; i++) x = architecture.block(trace.context, i, x, batch);
-  const output = architecture.head(trace.context, x, batch);
+  const output = traceModel(setup, trace, batch);
   const loss = reshape(supervisedLoss(output, batch.targets, batch.weights), []);
-  return compileStretch(
-    setup,
-    program(output.kind === 'classes' ? { loss, logits: output.logits } : { loss }),
-    trace,
-  );
+  return { result: program(output.kind === 'classes' ? { loss, logits: output.logits } : { loss }), trace };
 }
 
 function countCorrect(logits: NDArray, labels: Int32Array): number {

@@ -1,11 +1,22 @@
 import type { Engine, Executable } from '../engine/index.ts';
-import { add, gradients, type NDArray, type Program, program, type Tensor, zeros } from '../graph/index.ts';
+import {
+  add,
+  gradients,
+  input,
+  mul,
+  type NDArray,
+  type Program,
+  program,
+  type Tensor,
+  zeros,
+} from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
+import type { BatchInputs, HeadOutput } from '../models/architecture.ts';
 import type { Context, NoiseSpec } from '../models/context.ts';
 import { traceContext } from '../models/context.ts';
 import type { Model } from '../models/model.ts';
 import { type Adaptation, traceAdaptation } from './adaptation.ts';
-import { type BatchShape, batchInputs, shapeKey } from './batch-feeds.ts';
+import { type BatchShape, batchInputs, SHARE, shapeKey } from './batch-feeds.ts';
 import { supervisedLoss } from './objective.ts';
 import type { Trainable } from './trainables.ts';
 
@@ -14,9 +25,10 @@ export type ConsumeGradient = (name: string, gradient: NDArray) => void | Promis
 /** Forward and backward of one batch. */
 export interface Execution {
   /**
-   * Runs one batch and hands over each gradient as soon as it is complete; the array is only lent.
+   * Runs one batch and hands over each gradient as soon as it is complete. The array stays as it is until it is
+   * released, or the next step begins.
    * @param draw number of this draw of noise: the same for the same batch of a resumed run
-   * @returns the batch's loss, penalties included
+   * @returns the batch's loss without penalties
    */
   step(
     feeds: Record<string, NDArray>,
@@ -24,14 +36,25 @@ export interface Execution {
     draw: number,
     consume: ConsumeGradient,
   ): Promise<number>;
+  /** The consumer is done with a gradient that was handed over. */
+  release(name: string): void;
 }
 
-/** What every execution is made of. */
-export interface Setup {
-  readonly engine: Engine;
+/** A gradient's name in the ledger and among a program's outputs. */
+export function gradientName(trainable: string): string {
+  return `d:${trainable}`;
+}
+
+/** What a step's programs are traced from. */
+export interface Traced {
   readonly model: Model;
   readonly adaptation?: Adaptation;
   readonly trainables: readonly Trainable[];
+}
+
+/** What every execution is made of. */
+export interface Setup extends Traced {
+  readonly engine: Engine;
   readonly seed: number;
 }
 
@@ -40,16 +63,20 @@ export interface Trace {
   readonly context: Context & { noise: Map<string, NoiseSpec> };
   /** The symbol of a trainable tensor. */
   symbol(name: string): Tensor;
-  penalties(): Tensor[];
+  /** The form's penalties on the layers traced so far, as this batch's share of them; undefined where it has none. */
+  penalty(): Tensor | undefined;
 }
 
-export function beginTrace(setup: Setup, training: boolean): Trace {
+export function beginTrace(setup: Traced, training: boolean): Trace {
   const adaptation = setup.adaptation && traceAdaptation(setup.adaptation);
   const context = traceContext(setup.model.architecture, { training, hooks: adaptation?.hooks });
   return {
     context,
     symbol: (name) => (name.includes('#') ? adaptation!.factor(name) : context.parameter(name)),
-    penalties: () => adaptation?.penalties() ?? [],
+    penalty() {
+      const terms = adaptation?.penalties() ?? [];
+      return terms.length === 0 ? undefined : mul(terms.reduce(add), input(SHARE, []));
+    },
   };
 }
 
@@ -103,41 +130,55 @@ function drawNoise(spec: NoiseSpec, seed: number, draw: number): NDArray {
   return array;
 }
 
-export function addAll(terms: readonly Tensor[]): Tensor | undefined {
-  return terms.length === 0 ? undefined : terms.reduce((a, b) => add(a, b));
-}
-
 /** Forward, loss and backward in one graph: the fastest. */
 export function wholeExecution(setup: Setup): Execution {
   const arrays = factorArrays(setup.adaptation);
-  const buffers = Object.fromEntries(setup.trainables.map((t) => [`d:${t.info.name}`, zeros(t.info.shape)]));
+  const buffers = Object.fromEntries(
+    setup.trainables.map((t) => [gradientName(t.info.name), zeros(t.info.shape)]),
+  );
   for (const [name, array] of Object.entries(buffers))
     setup.engine.ledger.hold('gradients', name, array.data.byteLength);
   const stretches = new Map<string, Promise<Stretch>>();
 
-  function build(shape: BatchShape): Promise<Stretch> {
-    const trace = beginTrace(setup, true);
-    const batch = batchInputs(shape);
-    const { architecture } = setup.model;
-    let x = architecture.embed(trace.context, batch);
-    for (let i = 0; i < architecture.blocks; i++) x = architecture.block(trace.context, i, x, batch);
-    const loss = supervisedLoss(architecture.head(trace.context, x, batch), batch.targets, batch.weights);
-    const penalty = addAll(trace.penalties());
-    const total = penalty ? add(loss, penalty) : loss;
-    const names = setup.trainables.map((t) => t.info.name);
-    const grads = gradients(total, names.map(trace.symbol));
-    const outputs = Object.fromEntries(names.map((name, i) => [`d:${name}`, grads[i]]));
-    return compileStretch(setup, program({ ...outputs, loss }), trace);
-  }
-
   return {
     async step(feeds, shape, draw, consume) {
       const key = shapeKey(shape);
-      if (!stretches.has(key)) stretches.set(key, build(shape));
+      if (!stretches.has(key)) stretches.set(key, buildWhole(setup, shape));
       const stretch = await stretches.get(key)!;
       const result = await stretch.executable.run(stretchFeeds(setup, arrays, stretch, feeds, draw), buffers);
-      for (const { info } of setup.trainables) await consume(info.name, buffers[`d:${info.name}`]);
+      for (const { info } of setup.trainables) await consume(info.name, buffers[gradientName(info.name)]);
       return Number(result.loss.data[0]);
     },
+    release() {
+      // The buffers are written again by every step.
+    },
   };
+}
+
+async function buildWhole(setup: Setup, shape: BatchShape): Promise<Stretch> {
+  const { result, trace } = traceWhole(setup, shape);
+  return compileStretch(setup, result, trace);
+}
+
+/** The program of a whole step: `loss`, and every trainable's gradient under its `gradientName`. */
+export function traceWhole(setup: Traced, shape: BatchShape): { result: Program; trace: Trace } {
+  const trace = beginTrace(setup, true);
+  const batch = batchInputs(shape);
+  const loss = supervisedLoss(traceModel(setup, trace, batch), batch.targets, batch.weights);
+  const penalty = trace.penalty();
+  const names = setup.trainables.map((t) => t.info.name);
+  const grads = gradients(penalty ? add(loss, penalty) : loss, names.map(trace.symbol));
+  const outputs = Object.fromEntries(names.map((name, i) => [gradientName(name), grads[i]]));
+  return { result: program({ ...outputs, loss }), trace };
+}
+
+/** The whole model: embedding, blocks, head. */
+export function traceModel(
+  { model: { architecture } }: Traced,
+  trace: Trace,
+  batch: BatchInputs,
+): HeadOutput {
+  let x = architecture.embed(trace.context, batch);
+  for (let i = 0; i < architecture.blocks; i++) x = architecture.block(trace.context, i, x, batch);
+  return architecture.head(trace.context, x, batch);
 }

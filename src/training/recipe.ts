@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { forms } from '../adapters/index.ts';
 import { RankineError } from '../errors.ts';
-import { nearestNames } from '../formats/nearest.ts';
 import { optimizers } from '../optimizers/index.ts';
+import { byName, checked } from './recipe-errors.ts';
 
 const path = z.union([z.string(), z.array(z.string()).min(1)]);
 
@@ -104,7 +104,9 @@ export const recipeSchema = z.strictObject({
   execution: z
     .enum(['auto', 'whole', 'blockwise'])
     .default('auto')
-    .describe('one graph, or layer by layer in less memory'),
+    .describe(
+      'one graph, or layer by layer in less memory; auto: layer by layer where one graph would not fit',
+    ),
   evaluateEvery: z
     .int()
     .positive()
@@ -134,14 +136,13 @@ export interface Chosen {
 
 /** A recipe with every default filled in: what is recorded and replayed. */
 export interface Recipe
-  extends Omit<Parsed, 'model' | 'data' | 'adapter' | 'optimizer' | 'schedule' | 'rate' | 'execution'> {
+  extends Omit<Parsed, 'model' | 'data' | 'adapter' | 'optimizer' | 'schedule' | 'rate'> {
   readonly model: z.output<typeof modelSpec>;
   readonly data: z.output<typeof dataSpec>;
   readonly adapter: Chosen;
   readonly optimizer: Chosen;
   readonly schedule: z.output<typeof scheduleSpec>;
   readonly rate: number;
-  readonly execution: 'whole' | 'blockwise';
 }
 
 /** Trains every weight: no weight form. */
@@ -154,107 +155,48 @@ export const FULL = 'full';
  *   `recipe/unknown-method`
  */
 export function parseRecipe(input: unknown): Recipe {
-  const parsed = parse(recipeSchema, input, '');
+  const parsed = checked(recipeSchema, input, '');
   const adapter = chooseAdapter(parsed.adapter);
-  const optimizer = chooseOptimizer(parsed.optimizer);
-  if (parsed.steps !== undefined && parsed.epochs !== undefined)
-    throw new RankineError('recipe/invalid', 'The recipe has both steps and epochs.', 'Keep one of them.');
+  const data = typeof parsed.data === 'string' ? dataSpec.parse({ train: parsed.data }) : parsed.data;
+  refuseContradictions(parsed, data);
   return {
     ...parsed,
     model: typeof parsed.model === 'string' ? modelSpec.parse({ path: parsed.model }) : parsed.model,
-    data: typeof parsed.data === 'string' ? dataSpec.parse({ train: parsed.data }) : parsed.data,
+    data,
     adapter,
-    optimizer,
+    optimizer: chooseOptimizer(parsed.optimizer),
     schedule:
       typeof parsed.schedule === 'string'
-        ? parse(scheduleSpec, { kind: parsed.schedule }, 'schedule')
+        ? checked(scheduleSpec, { kind: parsed.schedule }, 'schedule')
         : parsed.schedule,
     rate: parsed.rate ?? (adapter.method === FULL ? 2e-5 : 2e-4),
-    execution: parsed.execution === 'auto' ? 'whole' : parsed.execution,
   };
+}
+
+function refuseContradictions(recipe: Parsed, data: z.output<typeof dataSpec>): void {
+  const refuse = (fact: string, remedy: string) => {
+    throw new RankineError('recipe/invalid', fact, remedy);
+  };
+  if (recipe.steps !== undefined && recipe.epochs !== undefined)
+    refuse('The recipe has both steps and epochs.', 'Keep one of them.');
+  if (data.validation !== undefined && data.holdOut !== undefined)
+    refuse('The recipe has both data.validation and data.holdOut.', 'Keep one of them.');
+  if (recipe.patience !== undefined && data.validation === undefined && data.holdOut === undefined)
+    refuse(
+      'The recipe has patience, but nothing to evaluate.',
+      'Add data.validation or data.holdOut, or leave patience out.',
+    );
 }
 
 function chooseAdapter(chosen: Parsed['adapter']): Chosen {
   const { method, ...options } = typeof chosen === 'string' ? { method: chosen } : chosen;
-  if (method === FULL) return { method, options: parse(z.strictObject({}), options, 'adapter') };
+  if (method === FULL) return { method, options: checked(z.strictObject({}), options, 'adapter') };
   const form = byName(forms, method, 'adapter', [FULL]);
-  return { method, options: parse(form.options, options, 'adapter') };
+  return { method, options: checked(form.options, options, 'adapter') };
 }
 
 function chooseOptimizer(chosen: Parsed['optimizer']): Chosen {
   const { method, ...options } = typeof chosen === 'string' ? { method: chosen } : chosen;
   const found = byName(optimizers, method, 'optimizer', []);
-  return { method, options: parse(found.options, options, 'optimizer') as Record<string, unknown> };
-}
-
-/** The method of that name; throws `recipe/unknown-method` naming the nearest ones. */
-export function byName<T extends { name: string }>(
-  list: readonly T[],
-  name: string,
-  kind: string,
-  others: readonly string[],
-): T {
-  const found = list.find((m) => m.name === name);
-  if (found) return found;
-  const names = [...list.map((m) => m.name), ...others];
-  throw new RankineError(
-    'recipe/unknown-method',
-    `There is no ${kind} "${name}".`,
-    `${nearest(name, names)}Known: ${names.join(', ')}.`,
-  );
-}
-
-function nearest(name: string, names: readonly string[]): string {
-  const [best] = nearestNames(name, names);
-  return best ? `Did you mean "${best}"? ` : '';
-}
-
-function parse<T extends z.ZodType>(schema: T, value: unknown, at: string): z.output<T> {
-  const result = schema.safeParse(value);
-  if (result.success) return result.data;
-  throw explain(schema, result.error.issues[0] as z.core.$ZodIssue, at);
-}
-
-function explain(schema: z.ZodType, issue: z.core.$ZodIssue, at: string): RankineError {
-  const deepest = descend(issue);
-  const field = [at, ...deepest.path.map(String)].filter(Boolean).join('.');
-  if (deepest.code === 'unrecognized_keys') {
-    const [key] = deepest.keys;
-    const where = field ? `${field}.${key}` : key;
-    const known = keysAt(schema, deepest.path);
-    return new RankineError(
-      'recipe/unknown-key',
-      `The recipe has an unknown key "${where}".`,
-      `${nearest(key, known)}Known keys: ${known.join(', ')}.`,
-    );
-  }
-  return new RankineError(
-    'recipe/invalid',
-    `The recipe's "${field || 'root'}" is wrong: ${deepest.message}.`,
-  );
-}
-
-/** The issue of a union's most promising branch: the one that got deepest. */
-function descend(issue: z.core.$ZodIssue): z.core.$ZodIssue {
-  if (issue.code !== 'invalid_union' || issue.errors.length === 0) return issue;
-  const candidates = issue.errors.flat().map((e) => descend(e as z.core.$ZodIssue));
-  const objects = candidates.filter((e) => !(e.code === 'invalid_type' && e.path.length === 0));
-  const [best] = objects.sort((a, b) => b.path.length - a.path.length);
-  return best ? { ...best, path: [...issue.path, ...best.path] } : issue;
-}
-
-/** Keys of the object schema at a path, through unions and defaults. */
-function keysAt(schema: z.ZodType, at: readonly PropertyKey[]): string[] {
-  const shapes = objectShapes(schema);
-  if (at.length === 0) return [...new Set(shapes.flatMap((s) => Object.keys(s)))];
-  const [head, ...rest] = at;
-  return [...new Set(shapes.flatMap((s) => (s[String(head)] ? keysAt(s[String(head)], rest) : [])))];
-}
-
-function objectShapes(schema: z.ZodType): Record<string, z.ZodType>[] {
-  if (schema instanceof z.ZodObject) return [schema.shape as Record<string, z.ZodType>];
-  if (schema instanceof z.ZodUnion) return schema.options.flatMap((o) => objectShapes(o as z.ZodType));
-  if (schema instanceof z.ZodDefault || schema instanceof z.ZodOptional)
-    return objectShapes(schema.unwrap() as z.ZodType);
-  return [];
+  return { method, options: checked(found.options, options, 'optimizer') as Record<string, unknown> };
 }

@@ -1,31 +1,25 @@
 import { join } from 'node:path';
-import { type AdapterOptions, forms } from '../adapters/index.ts';
-import { createEngine } from '../engine/index.ts';
-import { resolveModel } from '../formats/index.ts';
-import { readJsonObject } from '../formats/json-file.ts';
-import { createModel, loadModel, type Model } from '../models/index.ts';
-import { optimizers } from '../optimizers/index.ts';
-import { adapt } from './adaptation.ts';
 import { writeAdapter, writeMerged } from './artifacts.ts';
 import { blockwiseExecution } from './blockwise.ts';
 import { type CheckpointStore, openCheckpoints } from './checkpoints.ts';
 import { judge } from './early-stop.ts';
+import { chooseExecution } from './estimate.ts';
 import { createEvaluator, type Evaluation } from './evaluation.ts';
-import { type Setup, wholeExecution } from './execution.ts';
+import { wholeExecution } from './execution.ts';
 import { residentMemory } from './memory.ts';
 import { openMetrics, truncateMetrics } from './metrics.ts';
+import { type Prepared, prepare } from './prepare.ts';
 import { progressMeter } from './progress.ts';
-import { byName, FULL, type Recipe } from './recipe.ts';
-import { openRunFolder, type RunFolder, type RunFolderMode, writeRecipe } from './run-folder.ts';
+import type { Recipe } from './recipe.ts';
+import { resumedRecipe } from './resume.ts';
+import { openRunFolder, type RunFolder, type RunFolderMode, readRecipe, writeRecipe } from './run-folder.ts';
 import { freshProgress, type Live, type RunProgress, restoreRun, saveRun } from './run-state.ts';
-import { schedule } from './schedules.ts';
-import { type Feed, openFeed } from './sources.ts';
-import { estimateStatistics } from './statistics.ts';
 import { openTensorboard } from './tensorboard.ts';
-import { countTrainable, trainables } from './trainables.ts';
+import { countTrainable } from './trainables.ts';
 import { createUpdater, type UpdateReport } from './update.ts';
-import { createUpdates } from './updates.ts';
 import { writeVersions } from './versions.ts';
+
+export { openModel } from './prepare.ts';
 
 /** What a run tells while it goes on. Plain data: it crosses from the worker to the main thread. */
 export type TrainEvent =
@@ -43,12 +37,16 @@ export type TrainEvent =
     }
   | ({ type: 'evaluation'; step: number; best: boolean } & Evaluation)
   | { type: 'checkpoint'; step: number }
-  | { type: 'stopped'; step: number; reason: 'interrupted' | 'patience' };
+  | { type: 'stopped'; step: number; reason: StopReason };
+
+export type StopReason = 'interrupted' | 'patience';
 
 export interface TrainResult {
   readonly steps: number;
   readonly total: number;
+  /** Loss of the last update that was done now; NaN where there was none left to do. */
   readonly loss: number;
+  /** Of the artifact: the best evaluation; of a run that was interrupted, the last one. */
   readonly evaluation?: Evaluation;
   readonly trainable: number;
   /** Folder of the adapter, or of the whole model where every weight was trained. */
@@ -64,203 +62,181 @@ export interface RunHost {
   stopped(): boolean;
 }
 
-/** Runs a recipe in this thread, from the start or from its latest checkpoint. */
+/**
+ * Runs a recipe in this thread, from the start or from its latest checkpoint.
+ *
+ * @throws RankineError `training/other-recipe` where a run is resumed with another recipe; `training/not-finite`; those of
+ *   the model, the data and the run folder
+ */
 export async function runRecipe(recipe: Recipe, mode: RunFolderMode, host: RunHost): Promise<TrainResult> {
   const folder = await openRunFolder(recipe.output, mode);
   try {
-    return await runIn(folder, recipe, mode === 'resume', host);
+    const resume = mode === 'resume';
+    const asked = resume ? resumedRecipe(await readRecipe(folder.paths), recipe) : recipe;
+    return await runIn(folder, asked, resume, host);
   } finally {
     await folder.release();
   }
 }
 
-/** The base model of a recipe. */
-export async function openModel(spec: Recipe['model'], seed: number): Promise<Model> {
-  const folder = await resolveModel(spec.path);
-  if (spec.init === 'random') {
-    const config = await readJsonObject(join(folder, 'config.json'));
-    return { ...createModel(config as Model['config'], spec.task, seed), folder };
-  }
-  return loadModel(folder, { task: spec.task, labels: spec.labels, seed });
-}
-
-async function prepare(recipe: Recipe, host: RunHost) {
-  const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
-  const model = await openModel(recipe.model, recipe.seed);
-  for (const text of model.notices) host.emit({ type: 'notice', text });
-  for (const [name, array] of model.weights) engine.ledger.hold('weights', name, array.data.byteLength);
-  const feed = await openFeed(recipe, model);
-  reportData(feed, host);
-  const form =
-    recipe.adapter.method === FULL ? undefined : byName(forms, recipe.adapter.method, 'adapter', [FULL]);
-  const options = recipe.adapter.options as AdapterOptions;
-  const statistics = form && (await estimateStatistics(engine, model, form, options, feed, recipe));
-  const adaptation = form && (await adapt(model, form, options, recipe.seed, statistics));
-  const list = trainables(model, adaptation);
-  const setup: Setup = { engine, model, adaptation, trainables: list, seed: recipe.seed };
-  const method = byName(optimizers, recipe.optimizer.method, 'optimizer', []);
-  const updates = createUpdates(engine, method, recipe.optimizer.options, list, recipe.seed);
-  return { engine, model, feed, adaptation, list, setup, updates };
-}
-
-function reportData({ report }: Feed, host: RunHost): void {
-  if (report.truncated > 0)
-    host.emit({
-      type: 'notice',
-      text: `${report.truncated} examples were cut to the maximal length; ${report.tokensDropped} tokens were dropped.`,
-    });
-  if (report.dropped > 0)
-    host.emit({ type: 'notice', text: `${report.dropped} examples were too long and left out.` });
-  if (report.withoutTarget > 0)
-    host.emit({
-      type: 'notice',
-      text: `${report.withoutTarget} examples had nothing to learn and were left out.`,
-    });
-}
-
-async function totalSteps(recipe: Recipe, feed: Feed): Promise<number> {
-  if (recipe.steps !== undefined) return recipe.steps;
-  return Math.max(1, Math.ceil((recipe.epochs ?? 1) * (await feed.updatesPerEpoch())));
-}
-
-async function runIn(
-  folder: RunFolder,
-  recipe: Recipe,
-  resume: boolean,
-  host: RunHost,
-): Promise<TrainResult> {
+async function runIn(folder: RunFolder, asked: Recipe, resume: boolean, host: RunHost): Promise<TrainResult> {
   const started = performance.now();
-  const parts = await prepare(recipe, host);
-  const { engine, model, feed, list, setup, updates } = parts;
-  const total = await totalSteps(recipe, feed);
-  await writeRecipe(folder.paths, recipe);
-  await writeVersions(folder.paths.versions);
-  const store = await openCheckpoints(folder.paths.checkpoints, {
-    keepLast: recipe.keep,
-    onWarning: (error) => host.emit({ type: 'notice', text: error.message }),
-  });
-  const live: Live = { trainables: list, updates, adaptation: parts.adaptation, model };
-  const progress = resume ? await restoreRun(store, live) : freshProgress();
-  if (resume) await truncateMetrics(folder.paths.metrics, progress.step);
-  const metrics = openMetrics(folder.paths.metrics);
-  const board = openTensorboard(folder.paths.tensorboard, { from: progress.step + 1 });
+  const notice = (text: string) => host.emit({ type: 'notice', text });
+  const parts = await prepare(asked, notice);
+  const recipe: Recipe = { ...asked, execution: chooseExecution(asked, parts, notice) };
+  const { live, total } = parts;
+  try {
+    await writeRecipe(folder.paths, recipe);
+    await writeVersions(folder.paths.versions);
+    const store = await openCheckpoints(folder.paths.checkpoints, {
+      keepLast: recipe.keep,
+      onWarning: (error) => notice(error.message),
+    });
+    const progress = resume ? await restoreRun(store, live) : freshProgress();
+    const { last, reason } = await loop({ folder, recipe, parts, store, progress, host });
+    const finished = reason !== 'interrupted';
+    const result = finished ? await finish(folder, recipe, store, parts, progress) : progress;
+    return {
+      steps: progress.step,
+      total,
+      loss: last?.loss ?? Number.NaN,
+      evaluation: result.evaluation,
+      trainable: countTrainable(live.trainables),
+      artifact: 'artifact' in result ? result.artifact : undefined,
+      finished,
+      peakMemory: residentMemory().peak,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    await parts.engine.dispose();
+  }
+}
+
+interface LoopParts {
+  folder: RunFolder;
+  recipe: Recipe;
+  parts: Prepared;
+  store: CheckpointStore;
+  progress: RunProgress;
+  host: RunHost;
+}
+
+interface LoopEnd {
+  readonly last?: UpdateReport;
+  readonly reason?: StopReason;
+}
+
+/** Updates, evaluations and checkpoints until the run is done, stopped or out of patience. */
+async function loop({ folder, recipe, parts, store, progress, host }: LoopParts): Promise<LoopEnd> {
+  const { setup, live, feed, total } = parts;
+  const logs = await openLogs(folder, progress.step);
   host.emit({
     type: 'start',
     total,
     from: progress.step,
-    trainable: countTrainable(list),
-    parameters: [...model.weights.values()].reduce((n, a) => n + a.data.length, 0),
-    layers: parts.adaptation?.layers.length ?? 0,
+    trainable: countTrainable(live.trainables),
+    parameters: [...parts.model.weights.values()].reduce((n, a) => n + a.data.length, 0),
+    layers: live.adaptation?.layers.length ?? 0,
   });
-  const evaluate = createEvaluator(setup, feed.shapeOf);
   const execution = recipe.execution === 'blockwise' ? blockwiseExecution(setup) : wholeExecution(setup);
-  const rates = schedule({ ...recipe.schedule, peak: recipe.rate, total });
-  const update = createUpdater({
-    recipe,
-    total,
-    rates,
-    execution,
-    updates,
-    live,
-    progress,
-    feed,
-    held: engine.ledger,
-  });
+  const update = createUpdater({ ...parts, recipe, execution, progress });
+  const evaluate = createEvaluator(setup, feed.shapeOf);
   const meter = progressMeter({ total, from: progress.step });
-
-  const log = (step: number, values: Record<string, number>) => {
-    metrics.log(step, values);
-    board.log(step, values);
-  };
-  const afterStep = (report: UpdateReport) => {
-    const pace = meter.advance(progress.step, report.tokens);
-    log(progress.step, {
-      'train/loss': report.loss,
-      'train/rate': report.rate,
-      'train/norm': report.norm,
-      ...report.extra,
-    });
-    const memory = residentMemory();
-    metrics.logMeasured(progress.step, {
-      'pace/tokens_per_second': pace.tokensPerSecond ?? 0,
-      'memory/peak': memory.peak,
-    });
-    host.emit({
-      type: 'step',
-      step: progress.step,
-      loss: report.loss,
-      rate: report.rate,
-      norm: report.norm,
-      tokensPerSecond: pace.tokensPerSecond,
-      secondsLeft: pace.secondsLeft,
-      memory: memory.now,
-    });
-  };
-
   const evaluateEvery = recipe.evaluateEvery ?? Math.max(1, Math.ceil(total / 10));
   const saveEvery = recipe.saveEvery ?? evaluateEvery;
+  const patient = progress.stopping.waited < (recipe.patience ?? Number.POSITIVE_INFINITY);
+  let reason: StopReason | undefined = patient ? undefined : 'patience';
   let last: UpdateReport | undefined;
-  let reason: 'interrupted' | 'patience' | undefined;
   try {
     while (progress.step < total && !reason) {
       last = await update();
-      afterStep(last);
+      reportStep(progress.step, last, meter.advance(progress.step, last.tokens), logs, host);
       const end = progress.step === total;
       let best = false;
       if (feed.validation && (end || progress.step % evaluateEvery === 0)) {
-        const verdict = await evaluateNow(progress, recipe, evaluate(feed.validation()), log, host);
+        const verdict = judgeNow(progress, recipe, await evaluate(feed.validation()), logs, host);
         best = verdict.isBest;
-        if (verdict.stop) reason = 'patience';
+        if (verdict.stop && !end) reason = 'patience';
         meter.pause();
       }
-      if (host.stopped()) reason = 'interrupted';
+      if (!end && !reason && host.stopped()) reason = 'interrupted';
       if (end || reason || best || progress.step % saveEvery === 0) {
-        metrics.sync();
+        logs.sync();
         await saveRun(store, live, progress, best);
         host.emit({ type: 'checkpoint', step: progress.step });
         meter.pause();
       }
     }
     if (reason) host.emit({ type: 'stopped', step: progress.step, reason });
-    const finished = reason !== 'interrupted';
-    const artifact = finished ? await finish(folder, recipe, store, live, engine) : undefined;
-    return {
-      steps: progress.step,
-      total,
-      loss: last?.loss ?? Number.NaN,
-      evaluation: progress.evaluation,
-      trainable: countTrainable(list),
-      artifact,
-      finished,
-      peakMemory: residentMemory().peak,
-      seconds: (performance.now() - started) / 1000,
-    };
+    return { last, reason };
   } finally {
-    metrics.close();
-    board.close();
-    await engine.dispose();
+    logs.close();
   }
 }
 
-async function evaluateNow(
+interface Logs {
+  /** What the run computed. */
+  log(step: number, values: Record<string, number>): void;
+  /** What the clock and the machine said. */
+  logMeasured(step: number, values: Record<string, number>): void;
+  sync(): void;
+  close(): void;
+}
+
+/** Opens the logs as they were after update `step`. */
+async function openLogs({ paths }: RunFolder, step: number): Promise<Logs> {
+  await truncateMetrics(paths.metrics, step);
+  const metrics = openMetrics(paths.metrics);
+  const board = openTensorboard(paths.tensorboard, { from: step + 1 });
+  return {
+    log(at, values) {
+      metrics.log(at, values);
+      board.log(at, values);
+    },
+    logMeasured: metrics.logMeasured,
+    sync: metrics.sync,
+    close() {
+      metrics.close();
+      board.close();
+    },
+  };
+}
+
+function reportStep(
+  step: number,
+  { loss, rate, norm, extra }: UpdateReport,
+  pace: { tokensPerSecond?: number; secondsLeft?: number },
+  logs: Logs,
+  host: RunHost,
+): void {
+  const values: Record<string, number> = { 'train/loss': loss, 'train/rate': rate, ...extra };
+  if (!Number.isNaN(norm)) values['train/norm'] = norm;
+  logs.log(step, values);
+  const memory = residentMemory();
+  const { tokensPerSecond, secondsLeft } = pace;
+  logs.logMeasured(step, {
+    ...(tokensPerSecond === undefined ? {} : { 'pace/tokens_per_second': tokensPerSecond }),
+    'memory/peak': memory.peak,
+  });
+  host.emit({ type: 'step', step, loss, rate, norm, tokensPerSecond, secondsLeft, memory: memory.now });
+}
+
+/** Accuracy judges where there are classes, else the loss. */
+function judgeNow(
   progress: RunProgress,
-  recipe: Recipe,
-  pending: Promise<Evaluation>,
-  log: (step: number, values: Record<string, number>) => void,
+  { patience }: Recipe,
+  evaluation: Evaluation,
+  logs: Logs,
   host: RunHost,
 ) {
-  const evaluation = await pending;
-  const { accuracy } = evaluation;
-  log(progress.step, {
-    'eval/loss': evaluation.loss,
-    'eval/perplexity': Math.exp(evaluation.loss),
+  const { accuracy, loss } = evaluation;
+  logs.log(progress.step, {
+    'eval/loss': loss,
+    'eval/perplexity': Math.exp(loss),
     ...(accuracy === undefined ? {} : { 'eval/accuracy': accuracy }),
   });
   const direction = accuracy === undefined ? 'min' : 'max';
-  const verdict = judge(progress.stopping, accuracy ?? evaluation.loss, progress.step, {
-    direction,
-    patience: recipe.patience,
-  });
+  const verdict = judge(progress.stopping, accuracy ?? loss, progress.step, { direction, patience });
   progress.stopping = verdict.state;
   progress.evaluation = evaluation;
   host.emit({ type: 'evaluation', step: progress.step, best: verdict.isBest, ...evaluation });
@@ -272,16 +248,32 @@ async function finish(
   folder: RunFolder,
   recipe: Recipe,
   store: CheckpointStore,
-  live: Live,
-  engine: Setup['engine'],
-): Promise<string> {
-  await restoreRun(store, live, 'best');
-  const { model, adaptation } = live;
+  parts: Prepared,
+  progress: RunProgress,
+): Promise<{ artifact: string; evaluation?: Evaluation }> {
+  const { live, evaluation } = await bestState(recipe, store, parts.live, progress);
+  const { model, adaptation, trainables } = live;
   if (adaptation?.form.toPeft) {
-    await writeAdapter(folder.paths.adapter, model, adaptation, live.trainables, recipe.model.path);
-    return folder.paths.adapter;
+    await writeAdapter(folder.paths.adapter, model, adaptation, trainables, recipe.model.path);
+    return { artifact: folder.paths.adapter, evaluation };
   }
   const merged = join(folder.path, 'model');
-  await writeMerged(merged, engine, model, adaptation, { replace: true });
-  return merged;
+  await writeMerged(merged, parts.engine, model, adaptation, { replace: true });
+  return { artifact: merged, evaluation };
+}
+
+async function bestState(
+  recipe: Recipe,
+  store: CheckpointStore,
+  live: Live,
+  progress: RunProgress,
+): Promise<{ live: Live; evaluation?: Evaluation }> {
+  const best = await restoreRun(store, live, 'best');
+  const { evaluation } = best;
+  if (progress.changedBase.every((name) => best.changedBase.includes(name))) return { live, evaluation };
+  // Frozen weights that changed only after the best checkpoint are in none of its files: start from the model again.
+  const fresh = await prepare(recipe, () => {});
+  await restoreRun(store, fresh.live, 'best');
+  await fresh.engine.dispose();
+  return { live: fresh.live, evaluation };
 }

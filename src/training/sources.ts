@@ -25,7 +25,7 @@ import {
 import { RankineError } from '../errors.ts';
 import { resolveDataset } from '../formats/index.ts';
 import type { Model } from '../models/model.ts';
-import { type AnyBatch, type BatchShape, batchShape } from './batch-feeds.ts';
+import { type AnyBatch, type BatchKind, type BatchShape, batchShape } from './batch-feeds.ts';
 import type { Recipe } from './recipe.ts';
 
 /** Longest rows unless the recipe says otherwise. */
@@ -39,6 +39,8 @@ export interface Feed {
   /** Once, in file order; undefined where the recipe has no validation data. */
   validation?(): AsyncGenerator<AnyBatch>;
   shapeOf(batch: AnyBatch): BatchShape;
+  /** The largest shape of a batch. */
+  readonly largest: BatchShape;
   /** Updates in one epoch; throws `training/unknown-epochs` for streams. */
   updatesPerEpoch(): Promise<number>;
 }
@@ -95,6 +97,12 @@ function rowLengths(parts: Parts, longest: number | undefined): number {
   return Math.min(limit, Math.ceil((longest ?? limit) / 8) * 8);
 }
 
+/** Longest example of all sources; undefined where one is read on demand. */
+function longest<E>(train: ExampleSource<E>, held?: ExampleSource<E>): number | undefined {
+  if (train.longest === undefined || (held && held.longest === undefined)) return undefined;
+  return Math.max(train.longest, held?.longest ?? 0);
+}
+
 async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promise<Feed> {
   const { recipe, tokenizer, report, model } = parts;
   const { data } = recipe;
@@ -109,12 +117,10 @@ async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
   const trainSource = await open(train, report);
   const heldSource = held && (await open(held, emptyReport()));
   const packed = data.packing !== 'none';
-  const lengths = packed
-    ? maxLength(parts)
-    : rowLengths(parts, Math.max(trainSource.longest ?? Infinity, heldSource?.longest ?? 0));
+  const lengths = packed ? maxLength(parts) : rowLengths(parts, longest(trainSource, heldSource));
   const common = {
     batchSize: recipe.batch,
-    lengths: Number.isFinite(lengths) ? lengths : maxLength(parts),
+    lengths,
     packing: data.packing,
     padId: tokenizer.special.pad,
     seed: recipe.seed,
@@ -123,7 +129,7 @@ async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
     parts,
     (from, epochs) => batches(trainSource, { ...common, from, epochs }),
     heldSource && (() => batches(heldSource, { ...common, shuffle: false })),
-    (batch) => batchShape(batch, isCausal(model), packed, false),
+    { size: [recipe.batch, lengths], labelled: false, causal: isCausal(model), packed, pairs: false },
   );
 }
 
@@ -142,7 +148,7 @@ async function labelledFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
   const heldSource = held && (await open(held, emptyReport()));
   const common = {
     batchSize: recipe.batch,
-    lengths: rowLengths(parts, Math.max(trainSource.longest ?? 0, heldSource?.longest ?? 0) || undefined),
+    lengths: rowLengths(parts, longest(trainSource, heldSource)),
     padId: tokenizer.special.pad,
     seed: recipe.seed,
   };
@@ -151,7 +157,7 @@ async function labelledFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
     parts,
     (from, epochs) => labelledBatches(trainSource, { ...common, from, epochs }),
     heldSource && (() => labelledBatches(heldSource, { ...common, shuffle: false })),
-    (batch) => batchShape(batch, isCausal(model), false, pairs),
+    { size: [recipe.batch, common.lengths], labelled: true, causal: isCausal(model), packed: false, pairs },
   );
 }
 
@@ -183,13 +189,14 @@ function feed(
   { recipe, report }: Parts,
   train: (from: Position, epochs: number) => AsyncGenerator<AnyBatch>,
   validation: (() => AsyncGenerator<AnyBatch>) | undefined,
-  shapeOf: (batch: AnyBatch) => BatchShape,
+  { size, ...kind }: BatchKind & { size: readonly [number, number] },
 ): Feed {
   return {
     report,
     train: (from) => train(from, Number.POSITIVE_INFINITY),
     validation,
-    shapeOf,
+    shapeOf: (batch) => batchShape(batch.shape, kind),
+    largest: batchShape(size, kind),
     async updatesPerEpoch() {
       if (recipe.data.stream)
         throw new RankineError(

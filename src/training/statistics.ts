@@ -12,22 +12,23 @@ import type { Recipe } from './recipe.ts';
 import type { Feed } from './sources.ts';
 import type { Trainable } from './trainables.ts';
 
-/** Batches of a gradient estimate unless the form says otherwise. */
-const ESTIMATE_BATCHES = 8;
+export interface EstimateParts {
+  readonly engine: Engine;
+  readonly model: Model;
+  readonly form: WeightForm;
+  readonly options: AdapterOptions;
+  readonly feed: Feed;
+  readonly recipe: Recipe;
+}
 
 /**
- * Computes what a form declares in `needs`, before it is initialized. Full gradients come from blockwise passes over
- * the un-adapted model: layer by layer, so that one layer's gradient is alive beside the sums.
+ * Sums the gradients of a form's layers over a run's first batches, before the form is initialized. They come from
+ * blockwise passes over the un-adapted model: layer by layer, so that one layer's gradient is alive beside the sums.
  */
 export async function estimateStatistics(
-  engine: Engine,
-  model: Model,
-  form: WeightForm,
-  options: AdapterOptions,
-  feed: Feed,
-  recipe: Recipe,
+  { engine, model, form, options, feed, recipe }: EstimateParts,
+  batches: number,
 ): Promise<(layer: LayerSpec) => LayerStatistics> {
-  if (!form.needs?.includes('gradient')) return () => ({});
   const layers = selectLayers(model.architecture, options.targets, options.exclude, form.kinds);
   const sums = new Map<string, NDArray>();
   const trainables = layers.map((layer): Trainable => {
@@ -39,11 +40,12 @@ export async function estimateStatistics(
   const execution = blockwiseExecution({ engine, model, trainables, seed: recipe.seed });
   let draw = 0;
   for await (const batch of feed.train(START)) {
-    if (draw === ESTIMATE_BATCHES) break;
+    if (draw === batches) break;
     const shape = feed.shapeOf(batch);
     await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, draw++, (name, gradient) => {
       const into = sums.get(name)!.data as Float32Array;
       for (let i = 0; i < into.length; i++) into[i] += Number(gradient.data[i]);
+      execution.release(name);
     });
   }
   return (layer) => {

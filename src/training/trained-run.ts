@@ -1,14 +1,12 @@
-import { type AdapterOptions, forms } from '../adapters/index.ts';
 import type { Engine } from '../engine/index.ts';
 import type { Model } from '../models/index.ts';
-import { type Adaptation, adapt } from './adaptation.ts';
+import type { Adaptation } from './adaptation.ts';
 import { checkpointReader } from './checkpoints.ts';
-import { byName, FULL, type Recipe } from './recipe.ts';
-import { openModel } from './run.ts';
+import { adaptAtStart, openModel } from './prepare.ts';
+import type { Recipe } from './recipe.ts';
 import { runPaths } from './run-folder.ts';
 import { restoreRun } from './run-state.ts';
 import { openFeed } from './sources.ts';
-import { estimateStatistics } from './statistics.ts';
 import { type Trainable, trainables } from './trainables.ts';
 
 /** A run's model as one of its checkpoints has it. */
@@ -35,7 +33,8 @@ export async function openTrainedRun(
   step?: number,
 ): Promise<TrainedRun> {
   const model = await openModel(recipe.model, recipe.seed);
-  const adaptation = recipe.adapter.method === FULL ? undefined : await adaptAsAtStart(engine, model, recipe);
+  // The same start as the run had: what a checkpoint does not hold (PiSSA's residual) follows from the recipe.
+  const adaptation = await adaptAtStart(engine, model, recipe, () => openFeed(recipe, model));
   const list = trainables(model, adaptation);
   const reader = checkpointReader(runPaths(folder).checkpoints);
   const store = {
@@ -46,14 +45,4 @@ export async function openTrainedRun(
   const live = { model, adaptation, trainables: list, updates: { state: new Map() } };
   const progress = await restoreRun(store, live, 'best');
   return { model, adaptation, trainables: list, step: progress.step };
-}
-
-/** The same start as the run had: what a checkpoint does not hold (PiSSA's residual) follows from the recipe. */
-async function adaptAsAtStart(engine: Engine, model: Model, recipe: Recipe): Promise<Adaptation> {
-  const form = byName(forms, recipe.adapter.method, 'adapter', [FULL]);
-  const options = recipe.adapter.options as AdapterOptions;
-  const statistics = form.needs?.length
-    ? await estimateStatistics(engine, model, form, options, await openFeed(recipe, model), recipe)
-    : undefined;
-  return adapt(model, form, options, recipe.seed, statistics);
 }

@@ -1,12 +1,12 @@
-import type { AdaptedLayer, StepInfo } from '../adapters/index.ts';
-import type { Ledger } from '../engine/index.ts';
-import { RankineError } from '../errors.ts';
+import type { AdaptedLayer, FormSteps, StepInfo } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
 import { canonicalWeight, factorName, storeWeight } from './adaptation.ts';
 import { type AnyBatch, batchFeeds, targetCount } from './batch-feeds.ts';
-import type { Execution } from './execution.ts';
+import type { Execution, Setup } from './execution.ts';
+import { clipFactor, globalNorm, squares } from './gradient-norm.ts';
+import { firstGradientNotFinite, firstNotFinite, notFinite } from './not-finite.ts';
 import type { Recipe } from './recipe.ts';
 import type { Live, RunProgress } from './run-state.ts';
 import type { Schedule } from './schedules.ts';
@@ -25,72 +25,70 @@ export interface UpdateReport {
 }
 
 export interface UpdaterParts {
-  recipe: Recipe;
+  recipe: Pick<Recipe, 'accumulate' | 'clip' | 'seed'>;
+  /** Updates of the whole run. */
   total: number;
   rates: Schedule;
+  setup: Setup;
   execution: Execution;
   updates: Updates;
   live: Live;
   progress: RunProgress;
-  feed: Feed;
-  held: Ledger;
+  feed: Pick<Feed, 'train' | 'shapeOf'>;
 }
 
-/** Makes the function that does one update: batches, gradients, the form's steps, clipping, the optimizer. */
+/**
+ * Makes the function that does one update: batches, gradients, the form's steps, clipping, the optimizer.
+ *
+ * @throws RankineError `training/not-finite` from that function, naming the update and the first culprit
+ */
 export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> {
   const { recipe, progress, feed, rates, updates } = parts;
   const batches = feed.train(progress.position);
-  const ruleOf = new Map(updates.rules.flatMap((r) => r.parameters.map((p) => [p.name, r] as const)));
   const steps = parts.live.adaptation?.steps;
-  // A gradient may be spent the moment it is there when nothing has to see all of them first.
-  const together =
-    recipe.accumulate > 1 || recipe.clip > 0 || Boolean(steps?.afterGradient || steps?.afterStep);
+  const together = spendsTogether(recipe, steps);
 
   return async () => {
     const group = await nextGroup(batches, recipe.accumulate);
-    const targets = group.reduce((n, b) => n + targetCount(b), 0);
-    const scalars = { rate: rates(progress.step), step: progress.step + 1, clip: 1 };
-    const held = new Map<string, NDArray>();
+    const rate = rates(progress.step);
+    const scalars = { rate, step: progress.step + 1, clip: 1 };
+    const held = heldGradients(parts, recipe.accumulate > 1);
     const extra: Record<string, number> = {};
-    const info = stepInfo(parts, held, extra);
-    await steps?.beforeStep?.(info);
+    const info = stepInfo(parts, held.gradients, extra);
     const spend = async (rule: UpdateRule) => {
       await updates.apply(
         rule,
-        rule.parameters.map((p) => held.get(p.name)!),
+        rule.parameters.map((p) => held.gradients.get(p.name)!),
         scalars,
       );
-      if (together) return;
-      for (const p of rule.parameters) held.delete(p.name);
     };
-    const ready = (rule: UpdateRule) => rule.parameters.every((p) => held.has(p.name));
-    let loss = 0;
-    for (const batch of group) {
-      const shape = feed.shapeOf(batch);
-      const feeds = batchFeeds(batch, shape, targets);
-      loss += await parts.execution.step(feeds, shape, progress.draws++, async (name, gradient) => {
-        hold(held, name, gradient, recipe.accumulate > 1);
-        if (together) return;
-        checkFinite(name, gradient, progress.step);
-        const rule = ruleOf.get(name)!;
-        if (ready(rule)) await spend(rule);
-      });
-      if (!Number.isFinite(loss)) throw notFinite(progress.step, 'the loss');
-    }
+    await steps?.beforeStep?.(info);
+    // Gradients that stay are checked by their norm, those that are spent at once one by one.
+    const loss = together
+      ? await runBatches(parts, group, held.add, () => true)
+      : await runBatches(parts, group, spendAtOnce(parts, held, spend), isSound);
     let norm = Number.NaN;
     if (together) {
       await steps?.afterGradient?.(info);
-      norm = globalNorm(held);
-      if (!Number.isFinite(norm)) throw notFinite(progress.step, firstNotFinite(held));
-      if (recipe.clip > 0) scalars.clip = Math.min(1, recipe.clip / (norm + 1e-6));
+      norm = globalNorm(held.gradients.values());
+      if (!Number.isFinite(norm)) throw notFinite(progress.step, firstGradientNotFinite(held.gradients));
+      scalars.clip = clipFactor(norm, recipe.clip);
       for (const rule of updates.rules) await spend(rule);
       await steps?.afterStep?.(info);
+      for (const name of [...held.gradients.keys()]) held.drop(name);
     }
     progress.step++;
     progress.position = group[group.length - 1].next;
-    const tokens = group.reduce((n, b) => n + b.tokens, 0);
-    return { loss, rate: scalars.rate, norm, tokens, extra };
+    return { loss, rate, norm, tokens: group.reduce((n, b) => n + b.tokens, 0), extra };
   };
+}
+
+/** A gradient is spent the moment it is there, unless something has to see all of them first. */
+export function spendsTogether(
+  { accumulate, clip }: Pick<Recipe, 'accumulate' | 'clip'>,
+  steps: FormSteps | undefined,
+): boolean {
+  return accumulate > 1 || clip > 0 || Boolean(steps?.afterGradient || steps?.afterStep);
 }
 
 async function nextGroup(batches: AsyncGenerator<AnyBatch>, count: number): Promise<AnyBatch[]> {
@@ -103,55 +101,103 @@ async function nextGroup(batches: AsyncGenerator<AnyBatch>, count: number): Prom
   return group;
 }
 
-function hold(held: Map<string, NDArray>, name: string, gradient: NDArray, copy: boolean): void {
-  const before = held.get(name);
-  if (!before) {
-    held.set(name, copy ? { ...gradient, data: gradient.data.slice() } : gradient);
-    return;
-  }
-  const [into, from] = [before.data as Float32Array, gradient.data as Float32Array];
-  for (let i = 0; i < into.length; i++) into[i] += from[i];
+type Take = (name: string, gradient: NDArray) => void | Promise<void>;
+
+function isSound(gradient: NDArray): boolean {
+  return Number.isFinite(squares(gradient));
 }
 
-function squares(a: NDArray): number {
-  const data = a.data as Float32Array;
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  const even = data.length & ~3;
-  for (let i = 0; i < even; i += 4) {
-    s0 += data[i] * data[i];
-    s1 += data[i + 1] * data[i + 1];
-    s2 += data[i + 2] * data[i + 2];
-    s3 += data[i + 3] * data[i + 3];
-  }
-  for (let i = even; i < data.length; i++) s0 += data[i] * data[i];
-  return s0 + s1 + s2 + s3;
-}
-
-function globalNorm(held: ReadonlyMap<string, NDArray>): number {
+/**
+ * Forward and backward of an update's batches; their weighted losses add up to the mean over all targets.
+ * @param sound gradients from the first unsound one on are not taken
+ */
+async function runBatches(
+  parts: UpdaterParts,
+  group: readonly AnyBatch[],
+  take: Take,
+  sound: (gradient: NDArray) => boolean,
+): Promise<number> {
+  const { feed, progress, execution } = parts;
+  const targets = group.reduce((n, b) => n + targetCount(b), 0);
   let total = 0;
-  for (const gradient of held.values()) total += squares(gradient);
-  return Math.sqrt(total);
+  for (const batch of group) {
+    const shape = feed.shapeOf(batch);
+    const feeds = batchFeeds(batch, shape, targets, 1 / group.length);
+    const draw = progress.draws++;
+    let unsound: string | undefined;
+    const loss = await execution.step(feeds, shape, draw, async (name, array) => {
+      unsound ??= sound(array) ? undefined : name;
+      if (unsound === undefined) await take(name, array);
+    });
+    total += loss;
+    if (!Number.isFinite(loss))
+      throw notFinite(progress.step, await firstNotFinite(parts.setup, { feeds, shape, draw }));
+    if (unsound !== undefined) throw notFinite(progress.step, `the gradient of ${unsound}`);
+  }
+  return total;
 }
 
-function firstNotFinite(held: ReadonlyMap<string, NDArray>): string {
-  for (const [name, gradient] of held)
-    if (!Number.isFinite(squares(gradient))) return `the gradient of ${name}`;
-  return 'the norm of the gradients';
+/** Gradients that an update keeps until they are spent. */
+interface Held {
+  readonly gradients: ReadonlyMap<string, NDArray>;
+  add(name: string, gradient: NDArray): void;
+  drop(name: string): void;
 }
 
-function checkFinite(name: string, gradient: NDArray, step: number): void {
-  if (!Number.isFinite(squares(gradient))) throw notFinite(step, `the gradient of ${name}`);
+/** @param sums several batches add up in copies of their own; else the execution's arrays are kept as they are */
+function heldGradients({ execution, setup }: UpdaterParts, sums: boolean): Held {
+  const gradients = new Map<string, NDArray>();
+  const { ledger } = setup.engine;
+  const copyName = (name: string) => `sum:${name}`;
+  return {
+    gradients,
+    add(name, gradient) {
+      if (!sums) {
+        gradients.set(name, gradient);
+        return;
+      }
+      const before = gradients.get(name);
+      if (before) addInto(before, gradient);
+      else {
+        gradients.set(name, { ...gradient, data: gradient.data.slice() });
+        ledger.hold('gradients', copyName(name), gradient.data.byteLength);
+      }
+      execution.release(name);
+    },
+    drop(name) {
+      gradients.delete(name);
+      if (sums) ledger.free(copyName(name));
+      else execution.release(name);
+    },
+  };
 }
 
-function notFinite(step: number, culprit: string): RankineError {
-  return new RankineError(
-    'training/not-finite',
-    `Update ${step + 1}: ${culprit} is not finite. The last checkpoint is kept.`,
-    'Lower the rate, clip the gradients, or look at the data of this update.',
-  );
+function addInto(into: NDArray, from: NDArray): void {
+  const [a, b] = [into.data as Float32Array, from.data as Float32Array];
+  for (let i = 0; i < a.length; i++) a[i] += b[i];
 }
 
-function stepInfo(parts: UpdaterParts, held: Map<string, NDArray>, extra: Record<string, number>): StepInfo {
+/** Moves a rule's parameters as soon as all their gradients are there, and forgets these. */
+function spendAtOnce(
+  { updates }: UpdaterParts,
+  held: Held,
+  spend: (rule: UpdateRule) => Promise<void>,
+): Take {
+  const ruleOf = new Map(updates.rules.flatMap((r) => r.parameters.map((p) => [p.name, r] as const)));
+  return async (name, gradient) => {
+    held.add(name, gradient);
+    const rule = ruleOf.get(name)!;
+    if (!rule.parameters.every((p) => held.gradients.has(p.name))) return;
+    await spend(rule);
+    for (const p of rule.parameters) held.drop(p.name);
+  };
+}
+
+function stepInfo(
+  parts: UpdaterParts,
+  held: ReadonlyMap<string, NDArray>,
+  extra: Record<string, number>,
+): StepInfo {
   const { live, progress, updates, recipe, total } = parts;
   const { model } = live;
   return {

@@ -1,0 +1,120 @@
+import { BYTES, isInput, type Program, simplify, sizeOf, type Tensor } from '../graph/index.ts';
+import { type Node, topological } from '../graph/tensor.ts';
+
+/** What running a program takes, in bytes, besides its inputs and the outputs that the caller provides. */
+export interface ProgramMemory {
+  /** Most that intermediate results and outputs of its own take at once. */
+  readonly peak: number;
+  /** Operators. */
+  readonly nodes: number;
+}
+
+/** A buffer: one result, with the views of it and the results that overwrite it. */
+interface Buffer {
+  readonly bytes: number;
+  /** Position of the last operator that reads it; infinite for outputs. */
+  last: number;
+  /** Fed, provided by the caller, or a constant of the program. */
+  readonly outside: boolean;
+}
+
+/**
+ * Walks a program in the order in which ONNX Runtime runs it and counts what is alive, without running it. A view takes
+ * no memory; an elementwise result takes the place of an operand that nothing reads later.
+ *
+ * @param provided names of outputs that are written into arrays of the caller
+ */
+export function programMemory(p: Program, provided: ReadonlySet<string>): ProgramMemory {
+  const simplified = simplify(p);
+  const order = runOrder(Object.values(simplified.outputs));
+  const buffers = assignBuffers(simplified, order, provided);
+  const ends = new Map<number, number>();
+  const begun = new Set<Buffer>();
+  let alive = 0;
+  let peak = 0;
+  for (const [at, node] of order.entries()) {
+    for (const t of node.outputs) {
+      const buffer = buffers.get(t)!;
+      if (buffer.outside || begun.has(buffer)) continue;
+      begun.add(buffer);
+      alive += buffer.bytes;
+      ends.set(buffer.last, (ends.get(buffer.last) ?? 0) + buffer.bytes);
+    }
+    peak = Math.max(peak, alive);
+    alive -= ends.get(at) ?? 0;
+  }
+  return { peak: peak + constantBytes(order), nodes: order.length };
+}
+
+function bytesOf(t: Tensor): number {
+  return sizeOf(t.shape) * BYTES[t.dtype];
+}
+
+function constantBytes(order: readonly Node[]): number {
+  const constants = order.filter((node) => node.op.name === 'constant' || node.op.name === 'fill');
+  return constants.reduce((n, node) => n + bytesOf(node.outputs[0]), 0);
+}
+
+function assignBuffers(
+  p: Program,
+  order: readonly Node[],
+  provided: ReadonlySet<string>,
+): ReadonlyMap<Tensor, Buffer> {
+  const outputs = new Map(Object.entries(p.outputs).map(([name, t]) => [t, name]));
+  const lastRead = new Map<Tensor, number>();
+  for (const [at, node] of order.entries()) for (const t of node.inputs) lastRead.set(t, at);
+  const buffers = new Map<Tensor, Buffer>();
+  for (const [at, node] of order.entries())
+    for (const t of node.outputs) {
+      const name = outputs.get(t);
+      const last = name === undefined ? (lastRead.get(t) ?? at) : Number.POSITIVE_INFINITY;
+      const shared = name === undefined ? sharedBuffer(node, t, at, buffers) : undefined;
+      if (shared) shared.last = Math.max(shared.last, last);
+      const outside = isOutside(node) || (name !== undefined && provided.has(name));
+      buffers.set(t, shared ?? { bytes: bytesOf(t), last, outside });
+    }
+  return buffers;
+}
+
+function isOutside(node: Node): boolean {
+  return isInput(node.outputs[0]) || node.op.name === 'constant' || node.op.name === 'fill';
+}
+
+/** The operand's buffer that a result needs no memory beside. */
+function sharedBuffer(
+  node: Node,
+  result: Tensor,
+  at: number,
+  buffers: ReadonlyMap<Tensor, Buffer>,
+): Buffer | undefined {
+  if (node.op.name === 'reshape') return buffers.get(node.inputs[0]);
+  if (!node.op.elementwise || node.op.name === 'where') return undefined;
+  return node.inputs
+    .map((t) => buffers.get(t)!)
+    .find((b) => !b.outside && b.last === at && b.bytes === bytesOf(result));
+}
+
+/**
+ * ONNX Runtime's order (`Graph::ReverseDFSFrom` over the leaves): depth first from the last leaf back, of each operator's
+ * operands the one that was written last first.
+ */
+function runOrder(outputs: readonly Tensor[]): Node[] {
+  const written = topological(outputs);
+  const index = new Map(written.map((node, i) => [node, i]));
+  const inner = new Set(written.flatMap((node) => node.inputs.map((t) => t.node)));
+  const stack = written.filter((node) => !inner.has(node)).map((node) => ({ node, left: false }));
+  const visited = new Set<Node>();
+  const order: Node[] = [];
+  while (stack.length > 0) {
+    const { node, left } = stack.pop()!;
+    if (left) order.push(node);
+    if (left || visited.has(node)) continue;
+    visited.add(node);
+    stack.push({ node, left: true });
+    const operands = [...new Set(node.inputs.map((t) => t.node))].sort(
+      (a, b) => index.get(a)! - index.get(b)!,
+    );
+    for (const operand of operands) if (!visited.has(operand)) stack.push({ node: operand, left: false });
+  }
+  return order;
+}

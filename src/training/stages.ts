@@ -1,0 +1,98 @@
+import { add, gradients, input, mul, type Program, program, sum, type Tensor } from '../graph/index.ts';
+import type { BatchInputs } from '../models/architecture.ts';
+import { type BatchShape, batchInputs } from './batch-feeds.ts';
+import { beginTrace, gradientName, type Trace, type Traced } from './execution.ts';
+import { supervisedLoss } from './objective.ts';
+
+/** A stage's input hidden states, and the gradient that arrives for its output. */
+export const X = 'stage:x';
+export const DY = 'stage:dy';
+
+/** A stage of the model, traced: embedding, one block, or the head with the loss. */
+export interface TracedStage {
+  readonly trace: Trace;
+  /** `y`: the hidden states that the stage gives; absent for the head. */
+  readonly forward?: Program;
+  /** `loss` (head), `dx` where `passes`, and the gradients of `trains`; computes the stage's forward again. */
+  readonly backward?: Program;
+  /** Trainable tensors whose gradients the stage contributes to. */
+  readonly trains: readonly string[];
+  /** True where the stage hands a gradient further down: something below it trains. */
+  readonly passes: boolean;
+}
+
+type Body = (trace: Trace, x: Tensor | undefined, batch: BatchInputs) => Tensor;
+
+/** The programs of a step that is run layer by layer, from the embedding to the head. */
+export function traceStages(setup: Traced, shape: BatchShape): TracedStage[] {
+  const { architecture } = setup.model;
+  const bodies: Body[] = [
+    (t, _, batch) => architecture.embed(t.context, batch),
+    ...Array.from(
+      { length: architecture.blocks },
+      (_, i): Body =>
+        (t, x, batch) =>
+          architecture.block(t.context, i, x!, batch),
+    ),
+  ];
+  const stages: TracedStage[] = [];
+  let hidden: Tensor | undefined;
+  let trainsBelow = false;
+  for (const body of bodies) {
+    const { stage, y } = traceStage(setup, shape, body, hidden, trainsBelow);
+    stages.push(stage);
+    hidden = y;
+    trainsBelow ||= stage.trains.length > 0;
+  }
+  stages.push(traceHead(setup, shape, hidden!, trainsBelow));
+  return stages;
+}
+
+function traceStage(
+  setup: Traced,
+  shape: BatchShape,
+  body: Body,
+  below: Tensor | undefined,
+  passes: boolean,
+): { stage: TracedStage; y: Tensor } {
+  const trace = beginTrace(setup, true);
+  const x = below && input(X, below.shape);
+  const y = body(trace, x, batchInputs(shape));
+  const penalty = trace.penalty();
+  const trains = usedTrainables(setup, penalty ? { y, penalty } : { y });
+  const forward = program({ y });
+  if (trains.length === 0 && !passes) return { stage: { trace, forward, trains, passes }, y };
+  const along = sum(mul(y, input(DY, y.shape)));
+  const backward = program(derivatives(trace, penalty ? add(along, penalty) : along, trains, passes && x));
+  return { stage: { trace, forward, backward, trains, passes }, y };
+}
+
+function traceHead(setup: Traced, shape: BatchShape, below: Tensor, passes: boolean): TracedStage {
+  const trace = beginTrace(setup, true);
+  const batch = batchInputs(shape);
+  const x = input(X, below.shape);
+  const output = setup.model.architecture.head(trace.context, x, batch);
+  const loss = supervisedLoss(output, batch.targets, batch.weights);
+  const penalty = trace.penalty();
+  const trains = usedTrainables(setup, penalty ? { loss, penalty } : { loss });
+  const total = penalty ? add(loss, penalty) : loss;
+  const backward = program({ loss, ...derivatives(trace, total, trains, passes && x) });
+  return { trace, backward, trains, passes };
+}
+
+function derivatives(
+  trace: Trace,
+  y: Tensor,
+  trains: readonly string[],
+  x: Tensor | false | undefined,
+): Record<string, Tensor> {
+  const grads = gradients(y, [...trains.map(trace.symbol), ...(x ? [x] : [])]);
+  const outputs = Object.fromEntries(trains.map((name, i) => [gradientName(name), grads[i]]));
+  return x ? { ...outputs, dx: grads[trains.length] } : outputs;
+}
+
+/** Names of the trainable tensors that a traced result depends on. */
+function usedTrainables(setup: Traced, result: Record<string, Tensor>): string[] {
+  const used = new Set(program(result).inputs.map((i) => i.name));
+  return setup.trainables.map((t) => t.info.name).filter((name) => used.has(name));
+}
