@@ -2,6 +2,7 @@
 import { adalora } from './adalora.ts';
 import { bone } from './bone.ts';
 import { dora } from './dora.ts';
+import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
 import { loraSb } from './lora-sb.ts';
 import { loraXs } from './lora-xs.ts';
@@ -15,6 +16,7 @@ export const forms: readonly WeightForm[] = [
   adalora,
   bone,
   dora,
+  loldu,
   loraSb,
   loraXs,
   lora,
