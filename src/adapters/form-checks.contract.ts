@@ -237,3 +237,21 @@ export function rankOf(
 export function minus(a: NDArray, b: NDArray): NDArray {
   return { ...a, data: Float64Array.from(a.data as Float64Array, (x, i) => x - Number(b.data[i])) };
 }
+
+/** Flops of the matrix products that `outputs` need, 2·m·k·n each. */
+export function matmulFlops(outputs: readonly Tensor[]): number {
+  const seen = new Set<unknown>();
+  let flops = 0;
+  const visit = (t: Tensor) => {
+    if (seen.has(t.node)) return;
+    seen.add(t.node);
+    if (t.node.op.name === 'matmul') {
+      const [a] = t.node.inputs;
+      const k = a.shape[a.shape.length - (t.node.attributes.transA ? 2 : 1)];
+      flops += 2 * k * t.shape.reduce((n, d) => n * d, 1);
+    }
+    t.node.inputs.forEach(visit);
+  };
+  outputs.forEach(visit);
+  return flops;
+}

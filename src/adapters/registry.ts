@@ -2,6 +2,7 @@
 import { adalora } from './adalora.ts';
 import { bone } from './bone.ts';
 import { dora } from './dora.ts';
+import { hut } from './hut.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
 import { loraSb } from './lora-sb.ts';
@@ -16,6 +17,7 @@ export const forms: readonly WeightForm[] = [
   adalora,
   bone,
   dora,
+  hut,
   loldu,
   loraSb,
   loraXs,

@@ -29,7 +29,7 @@ CASES = {
     "randlora-llama": (LLAMA, lambda targets: peft.RandLoraConfig(r=5, randlora_alpha=5, target_modules=targets), 0.01, 0.05),
     "randlora-gpt2": (GPT2, lambda targets: peft.RandLoraConfig(r=6, randlora_alpha=6, target_modules=targets, fan_in_fan_out=True, sparse=True), 0.01, 0.05),
     "hira-llama": (LLAMA, lambda targets: peft.HiraConfig(r=3, target_modules=targets), 0.3, 0.3),
-    "hira-gpt2": (GPT2, lambda targets: peft.HiraConfig(r=2, target_modules=targets, fan_in_fan_out=True, rank_pattern={"c_fc": 4}), 0.3, 0.3),
+    "hira-gpt2": (GPT2, lambda targets: peft.HiraConfig(r=2, target_modules=targets, fan_in_fan_out=True), 0.3, 0.3),
 }
 
 
