@@ -99,6 +99,8 @@ export function adaloraFromPeft(
     beta1: config.beta1 ?? undefined,
     beta2: config.beta2 ?? undefined,
     orthogonality: config.orth_reg_weight ?? undefined,
+    startSteps: config.tinit ?? undefined,
+    finalSteps: config.tfinal ?? undefined,
     every: config.deltaT ?? undefined,
   });
   const factors = new Map<string, Factors>();

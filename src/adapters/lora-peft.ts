@@ -1,3 +1,4 @@
+import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/peft.ts';
 import { loraConfig, type PeftConfig } from '../formats/peft-config.ts';
 import { peftName } from '../formats/peft-names.ts';
@@ -87,6 +88,7 @@ export function loraFromPeft(
     Boolean(config.use_rslora) !== rslora
   )
     throw otherFlavour();
+  refuseChangedBase(config);
   const found = collectParts(adapter, layers, (layer) => partNames(layer, dora));
   const options = loraOptions.parse({
     rank: config.r ?? 8,
@@ -104,6 +106,18 @@ export function loraFromPeft(
     factors.set(layer.name, { trainable: arrays, frozen: {} });
   }
   return { options, factors };
+}
+
+/** Starts after which PEFT's base is no longer the model's: the factors alone do not say what the adapter computes. */
+const CHANGES_BASE = /^(pissa|olora|corda|loftq|lora_ga)/;
+
+function refuseChangedBase({ init_lora_weights: start }: PeftConfig): void {
+  if (typeof start !== 'string' || !CHANGES_BASE.test(start)) return;
+  throw new RankineError(
+    'adapters/changed-base',
+    `The adapter was saved with init_lora_weights "${start}": its factors belong to weights that PEFT changed at the start.`,
+    'Save it in PEFT with path_initial_model_for_weight_conversion, which makes it a LoRA on the model itself.',
+  );
 }
 
 function checkShapes(layer: LayerSpec, arrays: Arrays, rank: number, dora: boolean): void {

@@ -1,4 +1,3 @@
-import { matchesPattern } from '../adapters/index.ts';
 import { RankineError } from '../errors.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { Architecture } from '../models/architecture.ts';
@@ -33,6 +32,7 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
       array,
     })),
   );
+  checkModules(architecture, adaptation.options.modulesToSave);
   const extra = names.filter((name) => besideForm(name, adaptation, model));
   return [...factors, ...extra.map(base)];
 }
@@ -40,11 +40,29 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
 function besideForm(name: string, adaptation: Adaptation, model: Model): boolean {
   const { bias, modulesToSave } = adaptation.options;
   const module = name.replace(/\.[^.]+$/, '');
-  if (modulesToSave.some((m) => matchesPattern(m, module))) return true;
+  if (modulesToSave.some((m) => within(m, module))) return true;
   // A head that was drawn afresh is worth nothing untrained.
   if (model.fresh.includes(name)) return true;
   if (!name.endsWith('.bias') || bias === 'none') return false;
   return bias === 'all' || adaptation.layers.some((l) => l.spec.name === module);
+}
+
+/** True for a module called `saved` at the end of its path, and for all that it contains. */
+function within(saved: string, module: string): boolean {
+  return `.${module}.`.includes(`.${saved}.`);
+}
+
+/** @throws RankineError `training/no-module` */
+function checkModules(architecture: Architecture, modulesToSave: readonly string[]): void {
+  const modules = [...new Set([...architecture.parameters.keys()].map((n) => n.replace(/\.[^.]+$/, '')))];
+  const missing = modulesToSave.find((m) => !modules.some((module) => within(m, module)));
+  if (missing === undefined) return;
+  const ends = [...new Set(modules.map((m) => m.replace(/^.*\.\d+\./, '')))];
+  throw new RankineError(
+    'training/no-module',
+    `modulesToSave names ${missing}, but no module of ${architecture.type} is called so.`,
+    `Modules: ${ends.join(', ')}.`,
+  );
 }
 
 function baseParameter(architecture: Architecture, name: string): ParameterInfo {
