@@ -18,6 +18,7 @@ import { blockwiseExecution } from '../../src/training/blockwise.ts';
 import { type Setup, wholeExecution } from '../../src/training/execution.ts';
 import { byName } from '../../src/training/recipe-errors.ts';
 import { freshProgress, type Live, type RunProgress } from '../../src/training/run-state.ts';
+import type { Schedule } from '../../src/training/schedules.ts';
 import { trainables } from '../../src/training/trainables.ts';
 import { createUpdater, type UpdateReport } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
@@ -146,7 +147,7 @@ export interface TinyRun {
   readonly shape: BatchShape;
   readonly accumulate?: number;
   readonly clip?: number;
-  readonly rate?: number;
+  readonly rate?: number | Schedule;
   readonly optimizer?: string;
   readonly optimizerOptions?: Record<string, unknown>;
 }
@@ -166,10 +167,11 @@ export function tinyUpdater(
     model: setup.model,
   };
   const progress = freshProgress();
+  const rate = run.rate ?? 1e-2;
   const update = createUpdater({
     recipe: { accumulate: run.accumulate ?? 1, clip: run.clip ?? 0, seed: setup.seed },
     total: 100,
-    rates: () => run.rate ?? 1e-2,
+    rates: typeof rate === 'function' ? rate : () => rate,
     setup,
     execution: run.execution === 'blockwise' ? blockwiseExecution(setup) : wholeExecution(setup),
     updates,
