@@ -18,7 +18,8 @@ export function otherFlavour(): RankineError {
 /**
  * A file's arrays by layer, under our names.
  *
- * @throws RankineError `adapters/other-base` for a layer that the model lacks, `adapters/peft-part` for an unknown tensor
+ * @throws RankineError `adapters/other-base` for a layer that the model lacks, `adapters/peft-part` for an unknown tensor,
+ *   `adapters/empty`
  */
 export function collectParts(
   adapter: PeftAdapter,
@@ -39,6 +40,12 @@ export function collectParts(
     parts[ours] = array;
     found.set(layer, parts);
   }
+  if (found.size === 0)
+    throw new RankineError(
+      'adapters/empty',
+      'The adapter holds no factors.',
+      'Save it again after training.',
+    );
   return found;
 }
 

@@ -1,5 +1,5 @@
 import { type AdapterOptions, forms } from '../../src/adapters/index.ts';
-import { layOut, START } from '../../src/data/index.ts';
+import { emptyReport, layOut, START } from '../../src/data/index.ts';
 import { createEngine, type Engine } from '../../src/engine/index.ts';
 import { openTensorFile, type PeftAdapter, type PeftConfig } from '../../src/formats/index.ts';
 import { linear, type NDArray, program } from '../../src/graph/index.ts';
@@ -10,6 +10,7 @@ import type { AnyBatch, BatchShape } from '../../src/training/batch-feeds.ts';
 import { factorArrays, type Setup, wholeExecution } from '../../src/training/execution.ts';
 import { applyAdapter } from '../../src/training/load-adapter.ts';
 import { freshProgress, type Live } from '../../src/training/run-state.ts';
+import type { Feed } from '../../src/training/sources.ts';
 import { type Trainable, trainables } from '../../src/training/trainables.ts';
 import { createUpdater } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
@@ -79,6 +80,26 @@ async function* forever(batch: AnyBatch): AsyncGenerator<AnyBatch> {
   for (;;) yield batch;
 }
 
+/** The model's own batch again and again. */
+export function feedOf(golden: GoldenModel): Feed {
+  const [rows, length] = golden.inputs.input_ids.shape;
+  const shape: BatchShape = {
+    rows,
+    length,
+    segments: false,
+    positions: false,
+    types: false,
+    labelled: false,
+  };
+  return {
+    report: emptyReport(),
+    train: () => forever(batchOf(golden)),
+    shapeOf: () => shape,
+    largest: shape,
+    updatesPerEpoch: async () => 1,
+  };
+}
+
 /** PEFT trained without the dropout that GPT-2's configuration asks for. */
 const NO_DROPOUT = { resid_pdrop: 0, embd_pdrop: 0, attn_pdrop: 0 };
 
@@ -96,15 +117,6 @@ export async function trainOn(
   const adamw = optimizers.find((o) => o.name === 'adamw')!;
   const updates = createUpdates(engine, adamw, adamw.options.parse({}), list, 0);
   const live: Live = { trainables: list, updates, adaptation, model };
-  const [rows, length] = golden.inputs.input_ids.shape;
-  const shape: BatchShape = {
-    rows,
-    length,
-    segments: false,
-    positions: false,
-    types: false,
-    labelled: false,
-  };
   const update = createUpdater({
     recipe: { accumulate: 1, clip: 0, seed: 0 },
     total: steps,
@@ -114,7 +126,7 @@ export async function trainOn(
     updates,
     live,
     progress: freshProgress(),
-    feed: { train: () => forever(batchOf(golden)), shapeOf: () => shape },
+    feed: feedOf(golden),
   });
   const losses: number[] = [];
   for (let i = 0; i < steps; i++) losses.push((await update()).loss);
