@@ -10,7 +10,8 @@ const SCHEMA = 'recipe.schema.json';
 
 const compiler = at('node_modules/typescript/bin/tsc');
 const { status, error } = spawnSync(process.execPath, [compiler, '-p', at('tsconfig.build.json')], {
-  stdio: ['ignore', 'inherit', 'inherit'],
+  // tsc reports on standard output, which callers keep for themselves.
+  stdio: ['ignore', 2, 2],
 });
 if (error) throw error;
 if (status !== 0) process.exit(status ?? 1);

@@ -21,7 +21,7 @@ beforeAll(async () => {
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line));
-}, 60_000);
+}, 120_000);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 const json = async (...args: string[]) => JSON.parse(await succeed(...args, '--json'));

@@ -9,7 +9,7 @@ import { type RecipeInput, train } from '../training/index.ts';
 const folder = mkdtempSync(join(tmpdir(), 'rankine-killed-'));
 const at = (name: string) => join(folder, name);
 /** Long enough to be killed on the way; dropout and shuffling, whose randomness must survive. */
-const STEPS = 150;
+const STEPS = 90;
 const recipe = (output: string): RecipeInput => ({
   model: at('base'),
   data: { train: `${TASK_DATA}test.jsonl` },
@@ -31,7 +31,7 @@ const adapterOf = (output: string) => readFileSync(at(`${output}/adapter/adapter
 beforeAll(async () => {
   await writeTinyModel(at('base'));
   await train(recipe('whole'));
-}, 60_000);
+}, 120_000);
 afterAll(() => rmSync(folder, { recursive: true }));
 
 async function resumed(output: string): Promise<number> {
