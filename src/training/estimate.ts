@@ -37,7 +37,8 @@ export interface EstimateOptions {
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30, models of 3 to 12 million weights.
 /** Node with this package and ONNX Runtime loaded. */
 const PROCESS_BYTES = 180e6;
-/** A compiled operator. */
+/** A compiled program, and each of its operators. */
+const PROGRAM_BYTES = 8e6;
 const NODE_BYTES = 40e3;
 /** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
 const ARENA = 1.2;
@@ -66,7 +67,7 @@ export function estimateMemory(
     gradients: copies * trained,
     optimizer: stateBytes(rules),
     activations: step.between + ARENA * programs.reduce((n, p) => n + p.peak, 0),
-    runtime: PROCESS_BYTES + NODE_BYTES * programs.reduce((n, p) => n + p.nodes, 0),
+    runtime: PROCESS_BYTES + programs.reduce((n, p) => n + PROGRAM_BYTES + NODE_BYTES * p.nodes, 0),
   };
   return { ...parts, peak: Object.values(parts).reduce((a, b) => a + b) };
 }
@@ -90,7 +91,8 @@ function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
     .filter((p) => p !== undefined);
   const distinct = new Map(programs.map((p) => [structure(p), p]));
   const between = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
-  return { programs: [...distinct.values()].map((p) => programMemory(p, new Set())), between };
+  // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
+  return { programs: [...distinct.values()].map((p) => programMemory(p, new Set())), between: 3 * between };
 }
 
 /** Equal for programs that the engine compiles once. */
