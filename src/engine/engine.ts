@@ -45,6 +45,11 @@ export interface CompileOptions {
    * 190) and made none of them measurably faster.
    */
   memoryPattern?: boolean;
+  /**
+   * Keep the memory that a run needed for the next run (default true). Each session keeps its own: several large
+   * programs that run in turn would hold all their peaks at once.
+   */
+  arena?: boolean;
 }
 
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
@@ -61,11 +66,11 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
       const { bytes, inputs, outputs } = toOnnx(simplified);
-      const pattern = compileOptions.memoryPattern ?? false;
-      const key = `${await digest(bytes)}${pattern}`;
+      const memory = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
+      const key = `${await digest(bytes)}${JSON.stringify(memory)}`;
       let pending = sessions.get(key);
       if (!pending) {
-        pending = runtime.createSession(bytes, pattern);
+        pending = runtime.createSession(bytes, memory);
         sessions.set(key, pending);
         pending.catch(() => sessions.delete(key));
       }

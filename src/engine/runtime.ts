@@ -3,11 +3,17 @@ import { RankineError } from '../errors.ts';
 import type { NDArray } from '../graph/array.ts';
 import type { Device, EngineOptions } from './engine.ts';
 
+/** How a session manages its buffers: see `CompileOptions`. */
+export interface MemoryPlan {
+  readonly pattern: boolean;
+  readonly arena: boolean;
+}
+
 /** ONNX Runtime of this platform behind one face. */
 export interface Runtime {
   readonly device: Device;
   readonly threads: number;
-  createSession(model: Uint8Array, memoryPattern: boolean): Promise<InferenceSession>;
+  createSession(model: Uint8Array, memory: MemoryPlan): Promise<InferenceSession>;
   tensor(array: NDArray): OrtTensor;
   /** Whether a run writes into arrays that it is given for its outputs; onnxruntime-web leaves them untouched. */
   readonly writesOutputs: boolean;
@@ -31,7 +37,7 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
     device,
     threads,
     writesOutputs: inNode && device !== 'wasm',
-    async createSession(model, memoryPattern) {
+    async createSession(model, memory) {
       try {
         return await ort.InferenceSession.create(model, {
           executionProviders: [device],
@@ -39,7 +45,8 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
           interOpNumThreads: 1,
           // Programs arrive simplified; ONNX Runtime's own passes would only cost start-up time and reorder memory.
           graphOptimizationLevel: 'basic',
-          enableMemPattern: memoryPattern,
+          enableMemPattern: memory.pattern,
+          enableCpuMemArena: memory.arena,
           executionMode: 'sequential',
           logSeverityLevel: 3,
         });

@@ -22,19 +22,21 @@ interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
  * One program a stage, run layer by layer: only the stages' inputs are kept, a stage's forward is computed again for
  * its backward, and each gradient is handed over as soon as no earlier stage adds to it.
  */
-export function blockwiseExecution(setup: Setup): Execution {
+export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {}): Execution {
   const arrays = factorArrays(setup.adaptation);
   const plans = new Map<string, Promise<Stage[]>>();
+  const buffers = new Map<string, NDArray>();
   const { ledger } = setup.engine;
   return {
     async step(feeds, shape, draw, consume) {
       const key = shapeKey(shape);
       if (!plans.has(key)) plans.set(key, compileStages(setup, shape));
       const stages = await plans.get(key)!;
-      const run = (stretch: Stretch, own: Record<string, NDArray>) =>
-        stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw));
+      const run: Run = (stretch, own, into) =>
+        stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
+      const lend = (at: number) => gradientArrays(setup, stages, at, buffers, options.keepGradients ?? false);
       const inputs = await forward(setup, stages, run);
-      const loss = await backward(setup, stages, inputs, run, consume);
+      const loss = await backward(setup, stages, inputs, run, lend, consume);
       await consumeUnused(setup, stages, consume);
       return loss;
     },
@@ -42,7 +44,40 @@ export function blockwiseExecution(setup: Setup): Execution {
   };
 }
 
-type Run = (stretch: Stretch, own: Record<string, NDArray>) => Promise<Record<string, NDArray>>;
+export interface BlockwiseOptions {
+  /**
+   * True where a gradient must stay readable until the next step; else (default) it may be overwritten as soon as
+   * `consume` returns, and blocks of one shape share their arrays.
+   */
+  readonly keepGradients?: boolean;
+}
+
+type Run = (
+  stretch: Stretch,
+  own: Record<string, NDArray>,
+  into?: Record<string, NDArray>,
+) => Promise<Record<string, NDArray>>;
+
+/** Arrays for a stage's gradients, used again in every step: fresh ones would wait for the garbage collector. */
+function gradientArrays(
+  setup: Setup,
+  stages: readonly Stage[],
+  at: number,
+  buffers: Map<string, NDArray>,
+  keep: boolean,
+): Record<string, NDArray> {
+  const shared = (name: string) => stages.some((s, i) => i !== at && s.trains.includes(name));
+  const shapes = new Map(setup.trainables.map((t) => [t.info.name, t.info.shape]));
+  return Object.fromEntries(
+    stages[at].trains.map((name, i) => {
+      const shape = shapes.get(name)!;
+      const key = keep || shared(name) ? `${at}:${name}` : `${i}:${shape}`;
+      const array = buffers.get(key) ?? zeros(shape);
+      buffers.set(key, array);
+      return [gradientName(name), array];
+    }),
+  );
+}
 
 /** The input of every stage but the first. */
 async function forward(setup: Setup, stages: readonly Stage[], run: Run): Promise<NDArray[]> {
@@ -62,6 +97,7 @@ async function backward(
   stages: readonly Stage[],
   inputs: NDArray[],
   run: Run,
+  lend: (at: number) => Record<string, NDArray>,
   consume: ConsumeGradient,
 ): Promise<number> {
   const { ledger } = setup.engine;
@@ -71,10 +107,8 @@ async function backward(
   for (let i = stages.length - 1; i >= 0; i--) {
     const stage = stages[i];
     if (stage.backward) {
-      const result = await run(stage.backward, {
-        ...(inputs[i] ? { [X]: inputs[i] } : {}),
-        ...(dy ? { [DY]: dy } : {}),
-      });
+      const own = { ...(inputs[i] ? { [X]: inputs[i] } : {}), ...(dy ? { [DY]: dy } : {}) };
+      const result = await run(stage.backward, own, lend(i));
       if (result.loss) loss = Number(result.loss.data[0]);
       for (const name of stage.trains) ledger.hold('gradients', gradientName(name), bytes(result, name));
       for (const name of stage.trains)
@@ -123,12 +157,15 @@ async function consumeUnused(
     if (!stages.some((s) => s.trains.includes(info.name))) await consume(info.name, zeros(info.shape));
 }
 
+/** Stages run one after the other: each gives its memory back to the next. */
+const IN_TURN = { arena: false };
+
 async function compileStages(setup: Setup, shape: BatchShape): Promise<Stage[]> {
   const stages: Stage[] = [];
   for (const { trace, forward, backward, trains, passes } of traceStages(setup, shape))
     stages.push({
-      forward: forward && (await compileStretch(setup, forward, trace)),
-      backward: backward && (await compileStretch(setup, backward, trace)),
+      forward: forward && (await compileStretch(setup, forward, trace, IN_TURN)),
+      backward: backward && (await compileStretch(setup, backward, trace, IN_TURN)),
       trains,
       passes,
     });

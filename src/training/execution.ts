@@ -1,4 +1,4 @@
-import type { Engine, Executable } from '../engine/index.ts';
+import type { CompileOptions, Engine, Executable } from '../engine/index.ts';
 import {
   add,
   gradients,
@@ -86,8 +86,13 @@ export interface Stretch {
   readonly noise: readonly NoiseSpec[];
 }
 
-export async function compileStretch(setup: Setup, p: Program, trace: Trace): Promise<Stretch> {
-  const executable = await setup.engine.compile(p);
+export async function compileStretch(
+  setup: Setup,
+  p: Program,
+  trace: Trace,
+  options: CompileOptions = {},
+): Promise<Stretch> {
+  const executable = await setup.engine.compile(p, options);
   const used = new Set(executable.inputs.map((i) => i.name));
   return { executable, noise: [...trace.context.noise.values()].filter((n) => used.has(n.name)) };
 }

@@ -22,10 +22,12 @@ export interface RunProgress {
   evaluation?: Evaluation;
   /** Layers whose frozen weight a form has changed since the start. */
   changedBase: string[];
+  /** Updates done when the optimizer's state of a parameter was last zeroed: its own count of updates starts there. */
+  resets: Record<string, number>;
 }
 
 export function freshProgress(): RunProgress {
-  return { step: 0, draws: 0, position: START, stopping: NOT_EVALUATED, changedBase: [] };
+  return { step: 0, draws: 0, position: START, stopping: NOT_EVALUATED, changedBase: [], resets: {} };
 }
 
 /** The arrays that a run changes. */
@@ -37,7 +39,9 @@ export interface Live {
 }
 
 /** What of a run is put back: all of it, or, to look at a run that has ended, without optimizer state. */
-export type Restorable = Omit<Live, 'updates'> & { readonly updates: Pick<Updates, 'state'> & Partial<Updates> };
+export type Restorable = Omit<Live, 'updates'> & {
+  readonly updates: Pick<Updates, 'state'> & Partial<Updates>;
+};
 
 /** Sets of tensors of a checkpoint, by group. The same names are live, so that loading writes in place. */
 function groups(live: Restorable, changedBase: readonly string[]): Record<string, Record<string, NDArray>> {

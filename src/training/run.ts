@@ -16,7 +16,7 @@ import { openRunFolder, type RunFolder, type RunFolderMode, readRecipe, writeRec
 import { freshProgress, type Live, type RunProgress, restoreRun, saveRun } from './run-state.ts';
 import { openTensorboard } from './tensorboard.ts';
 import { countTrainable } from './trainables.ts';
-import { createUpdater, type UpdateReport } from './update.ts';
+import { createUpdater, spendsTogether, type UpdateReport } from './update.ts';
 import { writeVersions } from './versions.ts';
 
 export { openModel } from './prepare.ts';
@@ -138,7 +138,10 @@ async function loop({ folder, recipe, parts, store, progress, host }: LoopParts)
     parameters: [...parts.model.weights.values()].reduce((n, a) => n + a.data.length, 0),
     layers: live.adaptation?.layers.length ?? 0,
   });
-  const execution = recipe.execution === 'blockwise' ? blockwiseExecution(setup) : wholeExecution(setup);
+  const execution =
+    recipe.execution === 'blockwise'
+      ? blockwiseExecution(setup, { keepGradients: spendsTogether(recipe, live.adaptation?.steps) })
+      : wholeExecution(setup);
   const update = createUpdater({ ...parts, recipe, execution, progress });
   const evaluate = createEvaluator(setup, feed.shapeOf);
   const meter = progressMeter({ total, from: progress.step });

@@ -1,8 +1,6 @@
-import type { AdaptedLayer, FormSteps, StepInfo } from '../adapters/index.ts';
+import type { FormSteps } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
-import { random } from '../linalg/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
-import { canonicalWeight, factorName, storeWeight } from './adaptation.ts';
 import { type AnyBatch, batchFeeds, targetCount } from './batch-feeds.ts';
 import type { Execution, Setup } from './execution.ts';
 import { clipFactor, globalNorm, squares } from './gradient-norm.ts';
@@ -11,6 +9,7 @@ import type { Recipe } from './recipe.ts';
 import type { Live, RunProgress } from './run-state.ts';
 import type { Schedule } from './schedules.ts';
 import type { Feed } from './sources.ts';
+import { stepInfo } from './step-info.ts';
 import type { Updates } from './updates.ts';
 
 /** What one update did. */
@@ -54,13 +53,12 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     const scalars = { rate, step: progress.step + 1, clip: 1 };
     const held = heldGradients(parts, recipe.accumulate > 1);
     const extra: Record<string, number> = {};
-    const info = stepInfo(parts, held.gradients, extra);
+    const place = { done: progress.step };
+    const info = stepInfo(parts, held.gradients, extra, place);
     const spend = async (rule: UpdateRule) => {
-      await updates.apply(
-        rule,
-        rule.parameters.map((p) => held.gradients.get(p.name)!),
-        scalars,
-      );
+      const gradients = rule.parameters.map((p) => held.gradients.get(p.name)!);
+      const resets = rule.parameters.map((p) => progress.resets[p.name] ?? 0);
+      await updates.apply(rule, gradients, { ...scalars, own: scalars.step - Math.max(...resets) });
     };
     await steps?.beforeStep?.(info);
     // Gradients that stay are checked by their norm, those that are spent at once one by one.
@@ -74,6 +72,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
       if (!Number.isFinite(norm)) throw notFinite(progress.step, firstGradientNotFinite(held.gradients));
       scalars.clip = clipFactor(norm, recipe.clip);
       for (const rule of updates.rules) await spend(rule);
+      place.done++;
       await steps?.afterStep?.(info);
       for (const name of [...held.gradients.keys()]) held.drop(name);
     }
@@ -190,32 +189,5 @@ function spendAtOnce(
     if (!rule.parameters.every((p) => held.gradients.has(p.name))) return;
     await spend(rule);
     for (const p of rule.parameters) held.drop(p.name);
-  };
-}
-
-function stepInfo(
-  parts: UpdaterParts,
-  held: ReadonlyMap<string, NDArray>,
-  extra: Record<string, number>,
-): StepInfo {
-  const { live, progress, updates, recipe, total } = parts;
-  const { model } = live;
-  return {
-    step: progress.step,
-    total,
-    layers: live.adaptation?.layers ?? [],
-    gradient: (layer, name) => held.get(factorName(layer.spec.name, name))!,
-    resetOptimizer: (layer, name) => updates.reset(factorName(layer.spec.name, name)),
-    addToBase(layer: AdaptedLayer, delta: NDArray) {
-      const weight = canonicalWeight(model, layer.spec);
-      const data = (weight.data as Float32Array).map((w, i) => w + Number(delta.data[i]));
-      storeWeight(model, layer.spec, { ...weight, data });
-      const name = `${layer.spec.name}.weight`;
-      if (!progress.changedBase.includes(name)) progress.changedBase.push(name);
-    },
-    report(name, value) {
-      extra[name] = value;
-    },
-    random: (purpose) => random(recipe.seed, `steps/${progress.step}/${purpose}`),
   };
 }

@@ -22,6 +22,8 @@ export interface StepScalars {
   readonly rate: number;
   /** t, counted from 1. */
   readonly step: number;
+  /** t since the rule's state was last zeroed, where it was. */
+  readonly own?: number;
   /** Multiplies every gradient: the clipping factor. */
   readonly clip: number;
 }
@@ -76,15 +78,17 @@ export function createUpdates(
         Object.keys(phase.state).map((k) => [k, state.get(stateName(rule, k))!]),
       );
       const parameters = rule.parameters.map((p) => arrays.get(p.name)!);
+      const { rate, clip, own: since = step.step } = step;
       if (!idle)
         await rule.prepare?.({
-          step: step.step,
+          step: since,
           parameters,
           gradients,
           state: own,
           random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
         });
-      for (const key of ['rate', 'step', 'clip'] as const) scalars[key].data[0] = step[key];
+      for (const [key, value] of Object.entries({ rate, clip, step: since }))
+        scalars[key as keyof typeof scalars].data[0] = value;
       await move(ready, { ...ruleArrays(parameters, gradients, own), ...scalars });
     },
     reset(parameter) {
