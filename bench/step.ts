@@ -39,7 +39,10 @@ const list = trainables(model, adaptation);
 const setup = { engine, model, adaptation, trainables: list, seed: 0 };
 const adamw = byName(optimizers, 'adamw', 'optimizer', []);
 const updates = createUpdates(engine, adamw, adamw.options.parse({}), list, 0);
-const execution = values.execution === 'blockwise' ? blockwiseExecution(setup) : wholeExecution(setup);
+const execution =
+  values.execution === 'blockwise'
+    ? blockwiseExecution(setup, { shareGradients: true })
+    : wholeExecution(setup);
 
 const [rows, length] = bench.batch;
 const shape: BatchShape = { rows, length, segments: false, positions: false, types: false, labelled: false };

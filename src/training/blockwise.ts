@@ -34,7 +34,7 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
       const stages = await plans.get(key)!;
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
-      const lend = (at: number) => gradientArrays(setup, stages, at, buffers, options.keepGradients ?? false);
+      const lend = (at: number) => gradientArrays(setup, stages, at, buffers, !options.shareGradients);
       const inputs = await forward(setup, stages, run);
       const loss = await backward(setup, stages, inputs, run, lend, consume);
       await consumeUnused(setup, stages, consume);
@@ -46,10 +46,10 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
 
 export interface BlockwiseOptions {
   /**
-   * True where a gradient must stay readable until the next step; else (default) it may be overwritten as soon as
-   * `consume` returns, and blocks of one shape share their arrays.
+   * True where `consume` is done with a gradient when it returns: blocks of one shape then share their arrays. Else
+   * (default) every gradient stays as it is until the next step.
    */
-  readonly keepGradients?: boolean;
+  readonly shareGradients?: boolean;
 }
 
 type Run = (

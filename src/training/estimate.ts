@@ -4,8 +4,8 @@ import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
-import { type Traced, traceWhole } from './execution.ts';
-import { programMemory } from './liveness.ts';
+import { gradientName, type Traced, traceWhole } from './execution.ts';
+import { type ProgramMemory, programMemory } from './liveness.ts';
 import type { Recipe } from './recipe.ts';
 import type { Live } from './run-state.ts';
 import type { Feed } from './sources.ts';
@@ -54,45 +54,62 @@ export function estimateMemory(
   options: EstimateOptions,
 ): MemoryEstimate {
   const step = options.execution === 'whole' ? wholeStep(traced, shape) : blockwiseStep(traced, shape);
-  const evaluation = options.evaluates ? [traceEvaluation(traced, shape).result] : [];
-  const programs = [...step.programs, ...evaluation.map((p) => programMemory(p, new Set()))];
-  const trained = traced.trainables.reduce((n, t) => n + bytes(t.info.shape), 0);
-  // The binding copies every output of a run, and the copies wait for the collector.
-  const copies = options.execution === 'whole' || options.together ? 2 : 1;
+  const evaluation = options.evaluates
+    ? programMemory(traceEvaluation(traced, shape).result, new Set())
+    : NOTHING;
+  const programs = [...step.programs, evaluation];
+  const trained = total(traced.trainables.map((t) => t.array));
   const parts = {
     weights: total(traced.model.weights.values()),
     adapter: total(
       (traced.adaptation?.layers ?? []).flatMap((l) => Object.values({ ...l.frozen, ...l.trainable })),
     ),
-    gradients: copies * trained,
+    // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
+    gradients: trained + (options.execution === 'whole' || options.together ? trained : step.largestStage),
     optimizer: stateBytes(rules),
-    activations: step.between + ARENA * programs.reduce((n, p) => n + p.peak, 0),
-    runtime: PROCESS_BYTES + programs.reduce((n, p) => n + PROGRAM_BYTES + NODE_BYTES * p.nodes, 0),
+    activations: step.between + ARENA * (step.peak + evaluation.peak),
+    runtime:
+      PROCESS_BYTES + programs.reduce((n, p) => n + (p.nodes && PROGRAM_BYTES + NODE_BYTES * p.nodes), 0),
   };
   return { ...parts, peak: Object.values(parts).reduce((a, b) => a + b) };
 }
 
+const NOTHING: ProgramMemory = { peak: 0, nodes: 0 };
+
 interface StepMemory {
-  /** One a compiled program: each keeps what it once took. */
-  readonly programs: readonly { peak: number; nodes: number }[];
-  /** Bytes of the hidden states that wait for the backward pass. */
+  /** One a compiled program. */
+  readonly programs: readonly ProgramMemory[];
+  /** Most that programs take at once: those that run in turn give their memory back. */
+  readonly peak: number;
+  /** Hidden states between programs. */
   readonly between: number;
+  /** Gradients of the stage that has most. */
+  readonly largestStage: number;
 }
 
 function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
   const { result } = traceWhole(traced, shape);
-  return { programs: [programMemory(result, new Set(Object.keys(result.outputs)))], between: 0 };
+  const memory = programMemory(result, new Set(Object.keys(result.outputs)));
+  return { programs: [memory], peak: memory.peak, between: 0, largestStage: 0 };
 }
 
 function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const stages = traceStages(traced, shape);
-  const programs = stages
+  const traces = stages
     .flatMap(({ forward, backward }) => [forward, backward])
     .filter((p) => p !== undefined);
-  const distinct = new Map(programs.map((p) => [structure(p), p]));
-  const between = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
-  // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
-  return { programs: [...distinct.values()].map((p) => programMemory(p, new Set())), between: 3 * between };
+  const provided = new Set(traced.trainables.map((t) => gradientName(t.info.name)));
+  const distinct = new Map(traces.map((p) => [structure(p), p]));
+  const programs = [...distinct.values()].map((p) => programMemory(p, provided));
+  const arrays = new Map(traced.trainables.map((t) => [t.info.name, t.array]));
+  const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
+  return {
+    programs,
+    peak: Math.max(...programs.map((p) => p.peak)),
+    // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
+    between: 3 * hidden,
+    largestStage: Math.max(...stages.map((s) => total(s.trains.map((name) => arrays.get(name)!)))),
+  };
 }
 
 /** Equal for programs that the engine compiles once. */

@@ -16,7 +16,7 @@ import { openRunFolder, type RunFolder, type RunFolderMode, readRecipe, writeRec
 import { freshProgress, type Live, type RunProgress, restoreRun, saveRun } from './run-state.ts';
 import { openTensorboard } from './tensorboard.ts';
 import { countTrainable } from './trainables.ts';
-import { createUpdater, spendsTogether, type UpdateReport } from './update.ts';
+import { createUpdater, leavesGradients, type UpdateReport } from './update.ts';
 import { writeVersions } from './versions.ts';
 
 export { openModel } from './prepare.ts';
@@ -140,7 +140,7 @@ async function loop({ folder, recipe, parts, store, progress, host }: LoopParts)
   });
   const execution =
     recipe.execution === 'blockwise'
-      ? blockwiseExecution(setup, { keepGradients: spendsTogether(recipe, live.adaptation?.steps) })
+      ? blockwiseExecution(setup, { shareGradients: leavesGradients(recipe, live.adaptation?.steps) })
       : wholeExecution(setup);
   const update = createUpdater({ ...parts, recipe, execution, progress });
   const evaluate = createEvaluator(setup, feed.shapeOf);

@@ -37,7 +37,10 @@ export async function estimateStatistics(
     sums.set(name, zeros(array.shape));
     return { info: { name, shape: array.shape, role: 'matrix', layer }, array };
   });
-  const execution = blockwiseExecution({ engine, model, trainables, seed: recipe.seed });
+  const execution = blockwiseExecution(
+    { engine, model, trainables, seed: recipe.seed },
+    { shareGradients: true },
+  );
   let draw = 0;
   for await (const batch of feed.train(START)) {
     if (draw === batches) break;

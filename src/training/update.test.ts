@@ -1,4 +1,5 @@
 import { expect, it, vi } from 'vitest';
+import { z } from 'zod';
 import {
   furthest,
   type TinyName,
@@ -10,7 +11,8 @@ import {
 import { type AdapterOptions, adapterOptions, type WeightForm } from '../adapters/index.ts';
 import type { Batch } from '../data/index.ts';
 import type { Engine } from '../engine/index.ts';
-import { add, matmul, mul, type NDArray, square, sum, zeros } from '../graph/index.ts';
+import { add, matmul, mul, type NDArray, square, sub, sum, zeros } from '../graph/index.ts';
+import type { OptimizerMethod } from '../optimizers/index.ts';
 import { batchShape } from './batch-feeds.ts';
 import type { Setup } from './execution.ts';
 import { clipFactor, globalNorm } from './gradient-norm.ts';
@@ -180,6 +182,35 @@ it.each<{ model: TinyName; layer: (name: string) => boolean }>([
   expect(blockwise.engine.ledger.byKind().gradients ?? 0).toBe(0);
   expect(blockwise.engine.ledger.byKind().activations ?? 0).toBe(0);
   expect(furthest(copies(blockwise), copies(whole))).toBeLessThan(1e-5);
+});
+
+/** Gradient descent whose one rule needs every gradient at once. */
+const allAtOnce: OptimizerMethod = {
+  name: 'all-at-once',
+  title: 'For this test',
+  paper: 'none',
+  whenToChoose: 'Never.',
+  stateFormula: '0',
+  options: z.strictObject({}),
+  rules: (parameters) => [
+    {
+      parameters,
+      state: {},
+      update: ({ parameters: p, gradients, rate }) => ({
+        parameters: p.map((tensor, i) => sub(tensor, mul(gradients[i], rate))),
+        state: {},
+      }),
+    },
+  ],
+};
+
+it('layer by layer, keeps what a rule over all layers waits for', async () => {
+  const batch = tinyBatch(2, 12);
+  const run = { batches: [batch], shape: shapeOf(batch), rate: 0.5, execution: 'blockwise' } as const;
+  const [one, each] = [await tinySetup(tinyModel('llama')), await tinySetup(tinyModel('llama'))];
+  await tinyUpdater(one, { ...run, optimizer: allAtOnce }).update();
+  await tinyUpdater(each, { ...run, optimizer: 'sgd' }).update();
+  expect(furthest(copies(one), copies(each))).toBeLessThan(1e-6);
 });
 
 it('keeps all gradients only until a clipped update is done', async () => {

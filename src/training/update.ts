@@ -90,6 +90,14 @@ export function spendsTogether(
   return accumulate > 1 || clip > 0 || Boolean(steps?.afterGradient || steps?.afterStep);
 }
 
+/** True where no gradient is read after it was handed over: it was spent, or added to a sum. */
+export function leavesGradients(
+  recipe: Pick<Recipe, 'accumulate' | 'clip'>,
+  steps: FormSteps | undefined,
+): boolean {
+  return recipe.accumulate > 1 || !spendsTogether(recipe, steps);
+}
+
 async function nextGroup(batches: AsyncGenerator<AnyBatch>, count: number): Promise<AnyBatch[]> {
   const group: AnyBatch[] = [];
   while (group.length < count) {
@@ -184,8 +192,10 @@ function spendAtOnce(
 ): Take {
   const ruleOf = new Map(updates.rules.flatMap((r) => r.parameters.map((p) => [p.name, r] as const)));
   return async (name, gradient) => {
-    held.add(name, gradient);
     const rule = ruleOf.get(name)!;
+    // What waits for the rule's other gradients must not be overwritten meanwhile.
+    const waits = rule.parameters.length > 1;
+    held.add(name, waits ? { ...gradient, data: gradient.data.slice() } : gradient);
     if (!rule.parameters.every((p) => held.gradients.has(p.name))) return;
     await spend(rule);
     for (const p of rule.parameters) held.drop(p.name);

@@ -11,7 +11,7 @@ import { createEngine, type Engine } from '../../src/engine/index.ts';
 import type { NDArray } from '../../src/graph/index.ts';
 import { random } from '../../src/linalg/index.ts';
 import { createModel, type Model, type ModelConfig, type Task } from '../../src/models/index.ts';
-import { optimizers } from '../../src/optimizers/index.ts';
+import { type OptimizerMethod, optimizers } from '../../src/optimizers/index.ts';
 import { adapt } from '../../src/training/adaptation.ts';
 import type { AnyBatch, BatchShape } from '../../src/training/batch-feeds.ts';
 import { blockwiseExecution } from '../../src/training/blockwise.ts';
@@ -20,7 +20,7 @@ import { byName } from '../../src/training/recipe-errors.ts';
 import { freshProgress, type Live, type RunProgress } from '../../src/training/run-state.ts';
 import type { Schedule } from '../../src/training/schedules.ts';
 import { trainables } from '../../src/training/trainables.ts';
-import { createUpdater, type UpdateReport } from '../../src/training/update.ts';
+import { createUpdater, leavesGradients, type UpdateReport } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
 
 export const VOCABULARY = 40;
@@ -148,7 +148,7 @@ export interface TinyRun {
   readonly accumulate?: number;
   readonly clip?: number;
   readonly rate?: number | Schedule;
-  readonly optimizer?: string;
+  readonly optimizer?: string | OptimizerMethod;
   readonly optimizerOptions?: Record<string, unknown>;
 }
 
@@ -157,7 +157,8 @@ export function tinyUpdater(
   setup: Setup,
   run: TinyRun,
 ): { update: () => Promise<UpdateReport>; live: Live; progress: RunProgress } {
-  const method = byName(optimizers, run.optimizer ?? 'adamw', 'optimizer', []);
+  const { optimizer = 'adamw' } = run;
+  const method = typeof optimizer === 'string' ? byName(optimizers, optimizer, 'optimizer', []) : optimizer;
   const options = method.options.parse(run.optimizerOptions ?? {});
   const updates = createUpdates(setup.engine, method, options, setup.trainables, setup.seed);
   const live: Live = {
@@ -168,12 +169,15 @@ export function tinyUpdater(
   };
   const progress = freshProgress();
   const rate = run.rate ?? 1e-2;
+  const recipe = { accumulate: run.accumulate ?? 1, clip: run.clip ?? 0, seed: setup.seed };
+  const shareGradients = leavesGradients(recipe, setup.adaptation?.steps);
   const update = createUpdater({
-    recipe: { accumulate: run.accumulate ?? 1, clip: run.clip ?? 0, seed: setup.seed },
+    recipe,
     total: 100,
     rates: typeof rate === 'function' ? rate : () => rate,
     setup,
-    execution: run.execution === 'blockwise' ? blockwiseExecution(setup) : wholeExecution(setup),
+    execution:
+      run.execution === 'blockwise' ? blockwiseExecution(setup, { shareGradients }) : wholeExecution(setup),
     updates,
     live,
     progress,
