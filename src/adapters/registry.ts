@@ -10,6 +10,7 @@ import { loraXs } from './lora-xs.ts';
 import { pissa } from './pissa.ts';
 import { randlora } from './randlora.ts';
 import { rslora } from './rslora.ts';
+import { sst } from './sst.ts';
 import { vera } from './vera.ts';
 import type { WeightForm } from './weight-form.ts';
 
@@ -25,5 +26,6 @@ export const forms: readonly WeightForm[] = [
   pissa,
   randlora,
   rslora,
+  sst,
   vera,
 ];
