@@ -1,20 +1,18 @@
-import { join } from 'node:path';
-import { writeAdapter, writeMerged } from './artifacts.ts';
 import { blockwiseExecution } from './blockwise.ts';
 import { type CheckpointStore, openCheckpoints } from './checkpoints.ts';
 import { judge } from './early-stop.ts';
 import { chooseExecution } from './estimate.ts';
 import { createEvaluator, type Evaluation } from './evaluation.ts';
 import { wholeExecution } from './execution.ts';
+import { finish } from './finish.ts';
 import { residentMemory } from './memory.ts';
-import { openMetrics, truncateMetrics } from './metrics.ts';
 import { type Prepared, prepare } from './prepare.ts';
 import { progressMeter } from './progress.ts';
 import type { Recipe } from './recipe.ts';
 import { resumedRecipe } from './resume.ts';
 import { openRunFolder, type RunFolder, type RunFolderMode, readRecipe, writeRecipe } from './run-folder.ts';
-import { freshProgress, type Live, type RunProgress, restoreRun, saveRun } from './run-state.ts';
-import { openTensorboard } from './tensorboard.ts';
+import { type Logs, openLogs, reportStep } from './run-logs.ts';
+import { freshProgress, type RunProgress, restoreRun, saveRun } from './run-state.ts';
 import { countTrainable } from './trainables.ts';
 import { createUpdater, leavesGradients, type UpdateReport } from './update.ts';
 import { writeVersions } from './versions.ts';
@@ -177,53 +175,6 @@ async function loop({ folder, recipe, parts, store, progress, host }: LoopParts)
   }
 }
 
-interface Logs {
-  /** What the run computed. */
-  log(step: number, values: Record<string, number>): void;
-  /** What the clock and the machine said. */
-  logMeasured(step: number, values: Record<string, number>): void;
-  sync(): void;
-  close(): void;
-}
-
-/** Opens the logs as they were after update `step`. */
-async function openLogs({ paths }: RunFolder, step: number): Promise<Logs> {
-  await truncateMetrics(paths.metrics, step);
-  const metrics = openMetrics(paths.metrics);
-  const board = openTensorboard(paths.tensorboard, { from: step + 1 });
-  return {
-    log(at, values) {
-      metrics.log(at, values);
-      board.log(at, values);
-    },
-    logMeasured: metrics.logMeasured,
-    sync: metrics.sync,
-    close() {
-      metrics.close();
-      board.close();
-    },
-  };
-}
-
-function reportStep(
-  step: number,
-  { loss, rate, norm, extra }: UpdateReport,
-  pace: { tokensPerSecond?: number; secondsLeft?: number },
-  logs: Logs,
-  host: RunHost,
-): void {
-  const values: Record<string, number> = { 'train/loss': loss, 'train/rate': rate, ...extra };
-  if (!Number.isNaN(norm)) values['train/norm'] = norm;
-  logs.log(step, values);
-  const memory = residentMemory();
-  const { tokensPerSecond, secondsLeft } = pace;
-  logs.logMeasured(step, {
-    ...(tokensPerSecond === undefined ? {} : { 'pace/tokens_per_second': tokensPerSecond }),
-    'memory/peak': memory.peak,
-  });
-  host.emit({ type: 'step', step, loss, rate, norm, tokensPerSecond, secondsLeft, memory: memory.now });
-}
-
 /** Accuracy judges where there are classes, else the loss. */
 function judgeNow(
   progress: RunProgress,
@@ -244,39 +195,4 @@ function judgeNow(
   progress.evaluation = evaluation;
   host.emit({ type: 'evaluation', step: progress.step, best: verdict.isBest, ...evaluation });
   return verdict;
-}
-
-/** The best checkpoint (the last one without validation) becomes the result. */
-async function finish(
-  folder: RunFolder,
-  recipe: Recipe,
-  store: CheckpointStore,
-  parts: Prepared,
-  progress: RunProgress,
-): Promise<{ artifact: string; evaluation?: Evaluation }> {
-  const { live, evaluation } = await bestState(recipe, store, parts.live, progress);
-  const { model, adaptation, trainables } = live;
-  if (adaptation?.form.toPeft) {
-    await writeAdapter(folder.paths.adapter, model, adaptation, trainables, recipe.model.path);
-    return { artifact: folder.paths.adapter, evaluation };
-  }
-  const merged = join(folder.path, 'model');
-  await writeMerged(merged, parts.engine, model, adaptation, { replace: true });
-  return { artifact: merged, evaluation };
-}
-
-async function bestState(
-  recipe: Recipe,
-  store: CheckpointStore,
-  live: Live,
-  progress: RunProgress,
-): Promise<{ live: Live; evaluation?: Evaluation }> {
-  const best = await restoreRun(store, live, 'best');
-  const { evaluation } = best;
-  if (progress.changedBase.every((name) => best.changedBase.includes(name))) return { live, evaluation };
-  // Frozen weights that changed only after the best checkpoint are in none of its files: start from the model again.
-  const fresh = await prepare(recipe, () => {});
-  await restoreRun(store, fresh.live, 'best');
-  await fresh.engine.dispose();
-  return { live: fresh.live, evaluation };
 }
