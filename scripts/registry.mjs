@@ -29,16 +29,21 @@ for (const room of rooms) {
     for (const match of source.matchAll(new RegExp(`export const (\\w+) = ${room.define}\\b`, 'g')))
       found.push({ name: match[1], file });
   }
+  const imports = [
+    ...found.map(({ name, file }) => ({ file: `./${file}`, line: `import { ${name} } from './${file}';` })),
+    { file: room.from, line: `import type { ${room.type} } from '${room.from}';` },
+  ];
+  const bare = (file) => file.replace(/\.ts$/, '');
+  imports.sort((a, b) => (bare(a.file) < bare(b.file) ? -1 : 1));
   const lines = [
     `// Written by scripts/registry.mjs from the files of this folder; never edited by hand.`,
-    ...found.map(({ name, file }) => `import { ${name} } from './${file}';`),
-    `import type { ${room.type} } from '${room.from}';`,
+    ...imports.map(({ line }) => line),
     '',
     `export const ${room.list}: readonly ${room.type}[] = [`,
     ...found.map(({ name }) => `  ${name},`),
     '];',
     '',
-  ].sort((a, b) => Number(b.startsWith('// Written')) - Number(a.startsWith('// Written')));
+  ];
   const text = format(lines, room.list, room.type);
   const path = join(room.folder, 'registry.ts');
   const current = readIfThere(path);
