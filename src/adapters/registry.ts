@@ -7,6 +7,7 @@ import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
 import { loraSb } from './lora-sb.ts';
 import { loraXs } from './lora-xs.ts';
+import { nola } from './nola.ts';
 import { pissa } from './pissa.ts';
 import { randlora } from './randlora.ts';
 import { rslora } from './rslora.ts';
@@ -23,6 +24,7 @@ export const forms: readonly WeightForm[] = [
   loraSb,
   loraXs,
   lora,
+  nola,
   pissa,
   randlora,
   rslora,
