@@ -2,6 +2,7 @@
 import { adalora } from './adalora.ts';
 import { bone } from './bone.ts';
 import { dora } from './dora.ts';
+import { dylora } from './dylora.ts';
 import { hut } from './hut.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
@@ -19,6 +20,7 @@ export const forms: readonly WeightForm[] = [
   adalora,
   bone,
   dora,
+  dylora,
   hut,
   loldu,
   loraSb,
