@@ -3,6 +3,7 @@ import { adalora } from './adalora.ts';
 import { bone } from './bone.ts';
 import { dora } from './dora.ts';
 import { dylora } from './dylora.ts';
+import { flylora } from './flylora.ts';
 import { hut } from './hut.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
@@ -21,6 +22,7 @@ export const forms: readonly WeightForm[] = [
   bone,
   dora,
   dylora,
+  flylora,
   hut,
   loldu,
   loraSb,
