@@ -26,11 +26,11 @@ interface Golden {
   start: Record<string, number[]>;
   gradients: Record<string, number[][]>;
   rates: number[];
-  cases: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
+  galore: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
 }
 
 const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/galore.json', import.meta.url), 'utf8'),
+  readFileSync(new URL('../../tests/golden/optimizers/projected.json', import.meta.url), 'utf8'),
 );
 
 let engine: Engine;
@@ -73,7 +73,7 @@ function change(run: Rehearsal, info: ParameterInfo): Matrix<Float64Array> {
 }
 
 describe('20 steps as galore-torch', () => {
-  it.each(golden.cases)('$options', async ({ options, weights }) => {
+  it.each(golden.galore)('$options', async ({ options, weights }) => {
     const names = Object.keys(golden.shapes);
     const infos = names.map((name) => ({ ...blockMatrix(name, ...golden.shapes[name]), name }));
     const run = rehearse(

@@ -6,6 +6,7 @@ import { optimizerContract } from './optimizer.contract.ts';
 /** Sizes that fit the contract's small tensors; everything else is each method's default. */
 const small: Record<string, Record<string, unknown>> = {
   galore: { rank: 2, gap: 20 },
+  fira: { rank: 2, gap: 20 },
 };
 
 let engine: Engine;

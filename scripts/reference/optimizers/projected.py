@@ -1,7 +1,7 @@
-"""Records 20 steps of galore-torch's GaLoreAdamW for src/optimizers/galore.test.ts.
+"""Records 20 steps of galore-torch's GaLoreAdamW and 19 of fira's FiraAdamW for galore.test.ts and fira.test.ts.
 
-Run: python scripts/reference/optimizers/galore.py > tests/golden/optimizers/galore.json
-Needs galore-torch 1.0 (pip install --no-deps galore-torch); its 8-bit optimizer is not imported, so no bitsandbytes.
+Run: python scripts/reference/optimizers/projected.py > tests/golden/optimizers/projected.json
+Needs galore-torch 1.0 and fira 1.0.2 (pip install --no-deps); what they import only for 8 bits is not loaded.
 """
 
 import importlib.util
@@ -13,12 +13,19 @@ import types
 import numpy as np
 import torch
 
-# The package's __init__ imports bitsandbytes, which only its 8-bit optimizer needs.
-folder = pathlib.Path(importlib.util.find_spec("galore_torch").origin).parent
-package = types.ModuleType("galore_torch")
-package.__path__ = [str(folder)]
-sys.modules["galore_torch"] = package
-from galore_torch.adamw import AdamW  # noqa: E402
+
+
+def bare(name):
+    """The package without its __init__, which imports bitsandbytes for its 8-bit optimizer."""
+    package = types.ModuleType(name)
+    package.__path__ = [str(pathlib.Path(importlib.util.find_spec(name).origin).parent)]
+    sys.modules[name] = package
+
+
+bare("galore_torch")
+bare("fira")
+from fira.fira_adamw import AdamW as FiraAdamW  # noqa: E402
+from galore_torch.adamw import AdamW as GaLoreAdamW  # noqa: E402
 
 exact = torch.linalg.svd
 
@@ -46,12 +53,12 @@ for g in gradients.values():
 rates = 0.05 * (1 - np.arange(STEPS) / STEPS)
 
 
-def run(options, group):
+def run(optimizer_class, options, group, steps):
     parameters = {k: torch.nn.Parameter(torch.tensor(w)) for k, w in start.items()}
-    optimizer = AdamW(
+    optimizer = optimizer_class(
         [{"params": list(parameters.values()), **group}], lr=1, no_deprecation_warning=True, **options
     )
-    for t in range(STEPS):
+    for t in steps:
         optimizer.param_groups[0]["lr"] = float(rates[t])
         for k, p in parameters.items():
             p.grad = torch.tensor(gradients[k][t])
@@ -63,16 +70,26 @@ def plain(a):
     return [float(f"{x:.9g}") for x in np.asarray(a, np.float64).ravel()]
 
 
-def case(kind, rank=2, gap=7, scale=1.0, decay=0.0, eps=1e-6):
+def galore(kind, rank=2, gap=7, scale=1.0, decay=0.0, eps=1e-6):
     group = {"rank": rank, "update_proj_gap": gap, "scale": scale, "proj_type": kind}
     ours = {"projection": kind, "rank": rank, "gap": gap, "scale": scale, "weightDecay": decay, "epsilon": eps}
-    return {"options": ours, "weights": run({"weight_decay": decay, "eps": eps}, group)}
+    weights = run(GaLoreAdamW, {"weight_decay": decay, "eps": eps}, group, range(STEPS))
+    return {"options": ours, "weights": weights}
 
 
-cases = [case(k) for k in ["std", "right", "left"]]
-cases += [case("reverse_std", rank=3), case("std", scale=0.25, decay=0.1, gap=5)]
+def fira(kind, rank=2, gap=7, scale=1.0, decay=0.0):
+    group = {"rank": rank, "update_proj_gap": gap, "alpha": scale, "proj_type": kind}
+    ours = {"projection": kind, "rank": rank, "gap": gap, "scale": scale, "weightDecay": decay}
+    # Step 4 has no gradient: it would store a norm of zero and hold the residual down ever after.
+    steps = [t for t in range(STEPS) if t != 4]
+    return {"options": ours, "weights": run(FiraAdamW, {"weight_decay": decay}, group, steps)}
+
+
+galores = [galore(k) for k in ["std", "right", "left"]]
+galores += [galore("reverse_std", rank=3), galore("std", scale=0.25, decay=0.1, gap=5)]
 # Two-sided, R is diagonal at a refresh but for rounding, which Adam would blow up: epsilon keeps it small.
-cases += [case("full", eps=1e-2)]
+galores += [galore("full", eps=1e-2)]
+firas = [fira("std"), fira("std", scale=0.25, gap=5), fira("std", rank=1, scale=0.25, decay=0.1)]
 print(
     json.dumps(
         {
@@ -80,7 +97,8 @@ print(
             "start": {k: plain(w) for k, w in start.items()},
             "gradients": {k: [plain(x) for x in g] for k, g in gradients.items()},
             "rates": plain(rates),
-            "cases": cases,
+            "galore": galores,
+            "fira": firas,
         }
     )
 )

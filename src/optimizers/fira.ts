@@ -1,0 +1,83 @@
+import { z } from 'zod';
+import { add, div, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
+import { decayOf } from './adamw.ts';
+import { galoreOptions, hfAdamw } from './galore.ts';
+import { defineOptimizer, type ParameterInfo } from './optimizer.ts';
+import {
+  byRateThenDecay,
+  chain,
+  correctBias,
+  limitGrowth,
+  type Piece,
+  perParameter,
+  scaleByMoments,
+} from './pieces.ts';
+import { projection } from './projection.ts';
+import { isMatrix, requireMatrices } from './select.ts';
+
+export const firaOptions = galoreOptions.extend({
+  projection: z
+    .enum(['std', 'reverse_std', 'right', 'left'])
+    .default('std')
+    .describe('side of the basis; std: the shorter one'),
+  residual: z
+    .enum(['code', 'orthogonal'])
+    .default('code')
+    .describe('code: G − α P R, as released; orthogonal: G − P R, as written'),
+  scaling: z
+    .enum(['vector', 'matrix'])
+    .default('vector')
+    .describe('a factor for each row or column of the long side, or one for the matrix'),
+  limit: z.boolean().default(true).describe('whether the growth of the residual part is limited'),
+  growth: z.number().min(1).default(1.01).describe('most that its norm may grow in a step'),
+});
+
+export type FiraOptions = z.infer<typeof firaOptions>;
+
+/** Guards the factors where the projected gradient vanishes. */
+const TINY = 1e-8;
+
+/** GaLore's direction α P N plus the residual, rescaled as Adam rescales what is inside the subspace. */
+export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
+  const space = projection('fira', parameter, o);
+  const moments = scaleByMoments(o);
+  const limiter = o.limit ? limitGrowth(o.growth) : chain();
+  // R keeps the side that is not projected: its rows or columns each have a factor.
+  const axis = o.scaling === 'matrix' ? undefined : space.state.right ? 1 : 0;
+  return {
+    state: (p) => ({ ...moments.state({ ...p, shape: space.shape }), ...space.state, ...limiter.state(p) }),
+    apply(g, state, context) {
+      const low = space.down(g, state);
+      const inside = moments.apply(low, state, context);
+      const taken = scale(space.up(low, state), o.residual === 'code' ? o.scale : 1);
+      const factor = div(length(inside.direction, axis), add(length(low, axis), TINY));
+      const outside = limiter.apply(mul(sub(g, taken), factor), state, context);
+      const direction = add(scale(space.up(inside.direction, state), o.scale), outside.direction);
+      return { direction, state: { ...inside.state, ...outside.state } };
+    },
+    prepare: space.prepare,
+  };
+}
+
+function length(x: Tensor, axis?: number): Tensor {
+  return sqrt(sum(mul(x, x), axis, axis !== undefined));
+}
+
+function firaPiece(parameter: ParameterInfo, o: FiraOptions): Piece {
+  const decay = decayOf(parameter, o.weightDecay);
+  return chain(withResidual(parameter, o), correctBias(o), byRateThenDecay(decay));
+}
+
+/** Fira (Chen et al. 2024, arXiv 2410.01623): GaLore that does not throw the residual gradient away. */
+export const fira = defineOptimizer({
+  name: 'fira',
+  title: 'Fira: Can We Achieve Full-rank Training of LLMs Under Low-rank Constraint?',
+  paper: 'Chen et al., NeurIPS 2025, arXiv 2410.01623',
+  whenToChoose: 'GaLore’s memory from scratch, when no direction of the gradient may be lost.',
+  stateFormula: '2 max(m, n) r + min(m, n) r + 1',
+  options: firaOptions,
+  rules(parameters, o) {
+    requireMatrices('fira', parameters);
+    return perParameter(parameters, (p) => (isMatrix(p) ? firaPiece(p, o) : hfAdamw(p, o)));
+  },
+});
