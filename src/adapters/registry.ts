@@ -13,6 +13,7 @@ import { nola } from './nola.ts';
 import { pissa } from './pissa.ts';
 import { randlora } from './randlora.ts';
 import { rslora } from './rslora.ts';
+import { salt } from './salt.ts';
 import { sst } from './sst.ts';
 import { vera } from './vera.ts';
 import type { WeightForm } from './weight-form.ts';
@@ -32,6 +33,7 @@ export const forms: readonly WeightForm[] = [
   pissa,
   randlora,
   rslora,
+  salt,
   sst,
   vera,
 ];
