@@ -76,7 +76,6 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   beforeStep?(info: StepInfo<O>): void | Promise<void>;
   afterGradient?(info: StepInfo<O>): void | Promise<void>;
   afterStep?(info: StepInfo<O>): void | Promise<void>;
-  endOfTask?(info: StepInfo<O>): void | Promise<void>;
 }
 
 /** What a form costs on a layer, in numbers (not bytes). */

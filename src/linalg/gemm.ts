@@ -67,10 +67,20 @@ function packB(
   for (let j = 0; j < cols; j += width) {
     const filled = Math.min(width, cols - j);
     let from = b.offset + l0 * down + (j0 + j) * right;
-    for (let l = 0; l < depth; l++, at += width, from += down) {
-      for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = data[f];
-      for (let x = filled; x < width; x++) packed[at + x] = 0;
-    }
+    // Whole panels of neighbouring columns are nearly all of the work.
+    if (right === 1 && filled === width)
+      for (let l = 0; l < depth; l++, from += down - width)
+        for (const end = at + width; at < end; at += 4, from += 4) {
+          packed[at] = data[from];
+          packed[at + 1] = data[from + 1];
+          packed[at + 2] = data[from + 2];
+          packed[at + 3] = data[from + 3];
+        }
+    else
+      for (let l = 0; l < depth; l++, at += width, from += down) {
+        for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = data[f];
+        for (let x = filled; x < width; x++) packed[at + x] = 0;
+      }
     if (depth & 1) {
       packed.fill(0, at, at + width);
       at += width;

@@ -25,7 +25,7 @@ export function matrix<T extends Real>(rows: number, cols: number, data: T): Mat
 /** A float64 copy, the form in which every decomposition computes; throws `linalg/not-finite` at a NaN or infinity. */
 export function toFloat64(a: Matrix, name = 'The matrix'): Float64Array {
   matrix(a.rows, a.cols, a.data);
-  const out = Float64Array.from(a.data);
+  const out = new Float64Array(a.data);
   for (let i = 0; i < out.length; i++)
     // x - x is zero for finite x only.
     if (out[i] - out[i] !== 0)
@@ -39,7 +39,7 @@ export function toFloat64(a: Matrix, name = 'The matrix'): Float64Array {
 
 /** `values` in the element type of `like`. */
 export function castLike<T extends Real>(values: Float64Array, like: T): T {
-  return (like instanceof Float32Array ? Float32Array.from(values) : values) as T;
+  return (like instanceof Float32Array ? new Float32Array(values) : values) as T;
 }
 
 /** The rows x cols array transposed; the result has `cols` rows. */
@@ -69,7 +69,10 @@ export function transpose<T extends Real>(a: Matrix<T>): Matrix<T> {
  */
 export function scaleToOne(values: Float64Array): number {
   let largest = 0;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, Math.abs(values[i]));
+  for (let i = 0; i < values.length; i++) {
+    const magnitude = Math.abs(values[i]);
+    if (magnitude > largest) largest = magnitude;
+  }
   if (largest === 0 || (largest >= 2 ** -100 && largest <= 2 ** 100)) return 1;
   // 2^1023 is the largest power: subnormal matrices come up far enough with it.
   const scale = 2 ** Math.min(1023, -Math.floor(Math.log2(largest)));

@@ -94,11 +94,11 @@ function krylov<T extends Real>(a: Matrix<T>, steps: number, source: Random) {
   source.fillNormal(left);
   for (let step = 0; step < steps; step++) {
     const product = multiply({ rows: BLOCK, cols: m, data: castLike(left, a.data) }, a);
-    const block = orthonormalAgainst(basis.data, step * BLOCK, Float64Array.from(product.data), n);
+    const block = orthonormalAgainst(basis.data, step * BLOCK, new Float64Array(product.data), n);
     basis.data.set(block, step * BLOCK * n);
     const image = multiply({ rows: BLOCK, cols: n, data: castLike(block, a.data) }, at).data;
     images.data.set(image, step * BLOCK * m);
-    if (step + 1 < steps) left = orthonormalRows(Float64Array.from(image), m);
+    if (step + 1 < steps) left = orthonormalRows(new Float64Array(image), m);
   }
   return { basis, images };
 }
