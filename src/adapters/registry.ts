@@ -7,11 +7,14 @@ import { flylora } from './flylora.ts';
 import { hut } from './hut.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
+import { loraGa } from './lora-ga.ts';
 import { loraSb } from './lora-sb.ts';
 import { loraXs } from './lora-xs.ts';
+import { lowRank } from './low-rank.ts';
 import { nola } from './nola.ts';
 import { pissa } from './pissa.ts';
 import { randlora } from './randlora.ts';
+import { relora } from './relora.ts';
 import { rslora } from './rslora.ts';
 import { salt } from './salt.ts';
 import { sst } from './sst.ts';
@@ -26,12 +29,15 @@ export const forms: readonly WeightForm[] = [
   flylora,
   hut,
   loldu,
+  loraGa,
   loraSb,
   loraXs,
   lora,
+  lowRank,
   nola,
   pissa,
   randlora,
+  relora,
   rslora,
   salt,
   sst,

@@ -1,0 +1,75 @@
+import { z } from 'zod';
+import { add, type NDArray } from '../graph/index.ts';
+import { multiply } from '../linalg/index.ts';
+import { kaimingUniform, loraDelta, loraForward, loraParts, loraScale } from './lora.ts';
+import { loraOptions } from './options.ts';
+import { warmRestart } from './warm-restart.ts';
+import { type AdaptedLayer, defineForm, type FormSteps, type StepInfo } from './weight-form.ts';
+
+const reloraOptions = loraOptions.extend({
+  rank: z.int().positive().default(128).describe('rank of each cycle'),
+  every: z.int().positive().default(1000).describe('updates between merges'),
+  warmup: z.int().min(0).default(50).describe('updates over which the rate rises again after a merge'),
+});
+
+type ReloraOptions = z.infer<typeof reloraOptions>;
+
+/** s B A of a layer. */
+function product({ trainable, options }: AdaptedLayer<ReloraOptions>): NDArray {
+  const { A, B } = trainable;
+  const s = loraScale(options);
+  const { data } = multiply(
+    { rows: B.shape[0], cols: B.shape[1], data: B.data as Float32Array },
+    { rows: A.shape[0], cols: A.shape[1], data: A.data as Float32Array },
+  );
+  return { dtype: 'float32', shape: [B.shape[0], A.shape[1]], data: data.map((v) => s * v) };
+}
+
+/** W₀ += s B A; A drawn anew, B zero: the function stays, the next change starts in other directions. */
+function restart(info: StepInfo<ReloraOptions>): void {
+  for (const layer of info.layers) {
+    const { A, B } = layer.trainable;
+    info.addToBase(layer, product(layer));
+    const [r, n] = A.shape;
+    const fresh = kaimingUniform([r, n], info.random(`relora/${layer.spec.name}`));
+    (A.data as Float32Array).set(fresh.data as Float32Array);
+    B.data.fill(0 as never);
+    for (const name of ['A', 'B']) info.resetOptimizer(layer, name);
+  }
+}
+
+/** Merges every `every` updates; the optimizer's state and its step count start again, the rate rises anew. */
+function cycles(o: ReloraOptions, layers: readonly AdaptedLayer<ReloraOptions>[]): FormSteps<ReloraOptions> {
+  const warm = warmRestart();
+  const factors = layers.flatMap((l) => [l.trainable.A, l.trainable.B]);
+  // Of the updates since the last merge, counted from 1. The first cycle has the run's own warm-up.
+  const share = (step: number) => (step < o.every ? 1 : Math.min(1, ((step % o.every) + 1) / (o.warmup + 1)));
+  let current = 1;
+  return {
+    state: {},
+    beforeStep(info) {
+      if (info.step > 0 && info.step % o.every === 0) restart(info);
+      current = share(info.step);
+      if (current < 1) warm.keep(factors);
+      info.report('relora/merges', Math.floor(info.step / o.every));
+    },
+    afterStep: () => warm.shorten(current),
+  };
+}
+
+/**
+ * ReLoRA (Lialin et al. 2024, arXiv 2307.05695): LoRA that is merged into W₀ and started again every K updates, so that
+ * the whole change reaches rank k r after k cycles.
+ */
+export const relora = defineForm<ReloraOptions>({
+  ...loraParts,
+  name: 'relora',
+  title: 'ReLoRA: High-Rank Training Through Low-Rank Updates',
+  paper: 'Lialin et al., ICLR 2024, arXiv 2307.05695',
+  options: reloraOptions,
+  kinds: ['linear'],
+  whenToChoose: 'Pretraining with the optimizer state of a low rank, after a short start in full.',
+  forward: (x, base, p, o, c) => loraForward(loraScale(o), x, base, p, o, c),
+  weight: (base, p, o, layer) => add(base, loraDelta(loraScale(o), p, layer)),
+  steps: cycles,
+});
