@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { peftName, peftSharedName } from '../formats/peft-names.ts';
 import { add, matmul, mul, type NDArray, reshape, type Tensor, zeros } from '../graph/index.ts';
+import { productsToPeft } from './lora-peft.ts';
 import { adapterOptions, loraOptions } from './options.ts';
 import { biasToPeft, commonConfig, commonOptions, peftParts, requirePart } from './peft-layers.ts';
 import { basisRows, jointBasis, leadingSlice, sharedArray, uniformEntry } from './shared-basis.ts';
@@ -69,6 +70,14 @@ export const vera = defineForm<VeraOptions>({
     );
     return { config: veraConfig(layers, o), tensors };
   },
+  toLora: (layers, o) =>
+    productsToPeft(
+      layers.map((layer) => {
+        const { A, B, b, d } = layer.arrays;
+        return { layer, A: scaledRows(A, d), B: scaledRows(B, b) };
+      }),
+      o,
+    ),
   fromPeft(adapter, layers) {
     const parts = peftParts(adapter, 'VERA', layers);
     const rank = adapter.config.r ?? 256;
@@ -124,4 +133,9 @@ function times(a: NDArray, by: number, like?: NDArray): NDArray {
     return Math.abs(value - twin) <= 1e-6 * Math.abs(twin) ? twin : value;
   });
   return { ...a, data };
+}
+
+function scaledRows(a: NDArray, by: NDArray): NDArray {
+  const [, n] = a.shape;
+  return { ...a, data: (a.data as Float32Array).map((v, i) => v * Number(by.data[Math.floor(i / n)])) };
 }
