@@ -3,11 +3,25 @@ import { createEngine, type Engine } from '../engine/index.ts';
 import { optimizers } from './index.ts';
 import { optimizerContract } from './optimizer.contract.ts';
 
-/** Sizes that fit the contract's small tensors; everything else is each method's default. */
-const small: Record<string, Record<string, unknown>> = {
-  galore: { rank: 2, gap: 20 },
-  fira: { rank: 2, gap: 20 },
+/** Options that fit the contract's small tensors, and variants that take other ways through a method. */
+const variants: Record<string, Record<string, unknown>[]> = {
+  adamw: [{}, { form: 'hf' }],
+  galore: [
+    { rank: 2, gap: 20 },
+    { rank: 2, gap: 20, projection: 'full' },
+  ],
+  fira: [{ rank: 2, gap: 20 }],
+  frugal: [
+    { gap: 2 },
+    { gap: 20, split: 'columns', density: 0.5 },
+    { gap: 20, split: 'entries', density: 0.5, stateful: 'lion' },
+    { gap: 20, split: 'svd', density: 0.5, stateful: 'momentum', beta1: 0.5 },
+  ],
 };
+
+const cases = optimizers.flatMap((method) =>
+  (variants[method.name] ?? [{}]).map((options) => ({ method, name: method.name, options })),
+);
 
 let engine: Engine;
 
@@ -16,8 +30,8 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
-describe.each(optimizers.map((method) => [method.name, method] as const))('%s', (name, method) => {
-  optimizerContract(() => engine, method, small[name] ?? {});
+describe.each(cases)('$name $options', ({ method, options }) => {
+  optimizerContract(() => engine, method, options);
 });
 
 it('gives every optimizer a name of its own', () => {

@@ -1,6 +1,7 @@
 // Written by scripts/registry.mjs from the files of this folder; never edited by hand.
 import { adamw } from './adamw.ts';
 import { fira } from './fira.ts';
+import { frugal } from './frugal.ts';
 import { galore } from './galore.ts';
 import { lion } from './lion.ts';
 import { loraPlus } from './lora-plus.ts';
@@ -8,4 +9,13 @@ import type { OptimizerMethod } from './optimizer.ts';
 import { sgd } from './sgd.ts';
 import { signSgd } from './sign-sgd.ts';
 
-export const optimizers: readonly OptimizerMethod[] = [adamw, fira, galore, lion, loraPlus, sgd, signSgd];
+export const optimizers: readonly OptimizerMethod[] = [
+  adamw,
+  fira,
+  frugal,
+  galore,
+  lion,
+  loraPlus,
+  sgd,
+  signSgd,
+];
