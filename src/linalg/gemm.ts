@@ -62,29 +62,49 @@ function packB(
   width: number,
 ): void {
   const [down, right] = b.transposed ? [1, b.stride] : [b.stride, 1];
-  const { data } = b;
-  let at = to;
-  for (let j = 0; j < cols; j += width) {
+  const panel = (depth + (depth & 1)) * width;
+  const start = b.offset + l0 * down + j0 * right;
+  const whole = right === 1 ? cols - (cols % width) : 0;
+  packWhole(packed, to, b.data, start, depth, down, whole, width, panel);
+  for (let j = whole; j < cols; j += width) {
     const filled = Math.min(width, cols - j);
-    let from = b.offset + l0 * down + (j0 + j) * right;
-    // Whole panels of neighbouring columns are nearly all of the work.
-    if (right === 1 && filled === width)
-      for (let l = 0; l < depth; l++, from += down - width)
+    let from = start + j * right;
+    let at = to + (j / width) * panel;
+    for (let l = 0; l < depth; l++, at += width, from += down) {
+      for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = b.data[f];
+      for (let x = filled; x < width; x++) packed[at + x] = 0;
+    }
+  }
+  if (depth & 1)
+    for (let at = to + depth * width; at < to + Math.ceil(cols / width) * panel; at += panel)
+      packed.fill(0, at, at + width);
+}
+
+/** Rows packed at a time: one row would touch every panel for half a cache line, a column of rows every row. */
+const ROWS = 8;
+
+/** Whole panels of neighbouring columns, a few rows at a time: rows are read and panels written in long pieces. */
+function packWhole(
+  packed: Real,
+  to: number,
+  data: Real,
+  start: number,
+  depth: number,
+  down: number,
+  cols: number,
+  width: number,
+  panel: number,
+): void {
+  for (let l0 = 0; l0 < depth; l0 += ROWS) {
+    const rows = Math.min(ROWS, depth - l0);
+    for (let j = 0, base = to + l0 * width; j < cols; j += width, base += panel)
+      for (let l = 0, at = base, from = start + l0 * down + j; l < rows; l++, from += down - width)
         for (const end = at + width; at < end; at += 4, from += 4) {
           packed[at] = data[from];
           packed[at + 1] = data[from + 1];
           packed[at + 2] = data[from + 2];
           packed[at + 3] = data[from + 3];
         }
-    else
-      for (let l = 0; l < depth; l++, at += width, from += down) {
-        for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = data[f];
-        for (let x = filled; x < width; x++) packed[at + x] = 0;
-      }
-    if (depth & 1) {
-      packed.fill(0, at, at + width);
-      at += width;
-    }
   }
 }
 
