@@ -5,6 +5,7 @@ import { dora } from './dora.ts';
 import { dylora } from './dylora.ts';
 import { flylora } from './flylora.ts';
 import { hut } from './hut.ts';
+import { increlora } from './increlora.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
 import { loraGa } from './lora-ga.ts';
@@ -28,6 +29,7 @@ export const forms: readonly WeightForm[] = [
   dylora,
   flylora,
   hut,
+  increlora,
   loldu,
   loraGa,
   loraSb,

@@ -44,16 +44,14 @@ function cycles(o: ReloraOptions, layers: readonly AdaptedLayer<ReloraOptions>[]
   const factors = layers.flatMap((l) => [l.trainable.A, l.trainable.B]);
   // Of the updates since the last merge, counted from 1. The first cycle has the run's own warm-up.
   const share = (step: number) => (step < o.every ? 1 : Math.min(1, ((step % o.every) + 1) / (o.warmup + 1)));
-  let current = 1;
   return {
     state: {},
     beforeStep(info) {
       if (info.step > 0 && info.step % o.every === 0) restart(info);
-      current = share(info.step);
-      if (current < 1) warm.keep(factors);
+      warm.keep(factors, share(info.step));
       info.report('relora/merges', Math.floor(info.step / o.every));
     },
-    afterStep: () => warm.shorten(current),
+    afterStep: () => warm.shorten(),
   };
 }
 

@@ -5,20 +5,21 @@ import type { NDArray } from '../graph/index.ts';
  * every optimizer whose step is proportional to the rate.
  */
 export interface WarmRestart {
-  /** Remembers the tensors before an update that will be shortened. */
-  keep(arrays: readonly NDArray[]): void;
+  /** Remembers tensors before an update of which they will take `share`. */
+  keep(arrays: readonly NDArray[], share: number): void;
   /** Shortens the update of the tensors that were kept, and forgets them. */
-  shorten(share: number): void;
+  shorten(): void;
 }
 
 export function warmRestart(): WarmRestart {
-  const before = new Map<NDArray, Float32Array>();
+  const before = new Map<NDArray, { kept: Float32Array; share: number }>();
   return {
-    keep(arrays) {
-      for (const a of arrays) before.set(a, (a.data as Float32Array).slice());
+    keep(arrays, share) {
+      if (share === 1) return;
+      for (const a of arrays) before.set(a, { kept: (a.data as Float32Array).slice(), share });
     },
-    shorten(share) {
-      for (const [a, kept] of before)
+    shorten() {
+      for (const [a, { kept, share }] of before)
         for (let i = 0; i < kept.length; i++) a.data[i] = kept[i] + share * (Number(a.data[i]) - kept[i]);
       before.clear();
     },

@@ -1,0 +1,156 @@
+import { type NDArray, zeros } from '../graph/index.ts';
+import { type Random, topK } from '../linalg/index.ts';
+import { blockSizes, type IncreloraOptions, increloraScale, RESERVE } from './increlora-options.ts';
+import { warmRestart } from './warm-restart.ts';
+import type { AdaptedLayer, FormSteps, StepInfo } from './weight-form.ts';
+
+type Layer = AdaptedLayer<IncreloraOptions>;
+type Info = StepInfo<IncreloraOptions>;
+
+/** What a layer remembers between updates; in checkpoints. */
+interface Memory {
+  /** Smoothed score and its uncertainty. */
+  readonly scores: NDArray;
+  /** Update at which a block's A and B came into being, and its e; −1: not yet. */
+  readonly created: NDArray;
+  readonly promoted: NDArray;
+}
+
+/** A and B of a block, N(0, 0.02²). */
+export function drawBlock(arrays: Readonly<Record<string, NDArray>>, block: number, source: Random): void {
+  for (const [counter, name] of [`A${block}`, `B${block}`].entries()) {
+    const data = arrays[name].data as Float32Array;
+    source.fillNormal(data, counter);
+    for (let i = 0; i < data.length; i++) data[i] *= 0.02;
+  }
+}
+
+function liveRanks({ frozen }: Layer): number {
+  return (frozen.live.data as Float32Array).reduce((n, v) => n + v, 0);
+}
+
+function remember(layer: Layer): Memory {
+  const blocks = blockSizes(layer.spec, layer.options).length;
+  const never = () => {
+    const array = zeros([blocks]);
+    array.data.fill(-1 as never, 1);
+    return array;
+  };
+  return { scores: zeros([2]), created: never(), promoted: never() };
+}
+
+/** First row of a block among all. */
+function offset({ spec, options }: Layer, block: number): number {
+  return blockSizes(spec, options)
+    .slice(0, block)
+    .reduce((n, rows) => n + rows, 0);
+}
+
+/** The block that is grown next, −1 where there is no room left. */
+function nextBlock({ promoted }: Memory): number {
+  return promoted.data.findIndex((v: number | bigint) => Number(v) < 0);
+}
+
+function create(layer: Layer, memory: Memory, block: number, info: Info): void {
+  drawBlock(layer.trainable, block, info.random(`increlora/${layer.spec.name}/${block}`));
+  memory.created.data[block] = info.step;
+  for (const name of [`A${block}`, `B${block}`]) info.resetOptimizer(layer, name);
+}
+
+/** New ranks that train beside the live ones without counting. */
+function addReserve(layer: Layer, memory: Memory, info: Info): void {
+  const block = nextBlock(memory);
+  if (block < 0 || Number(memory.created.data[block]) >= 0) return;
+  create(layer, memory, block, info);
+  const from = offset(layer, block);
+  layer.frozen.reserve.data.fill(RESERVE as never, from, from + layer.trainable[`e${block}`].shape[0]);
+}
+
+/** The next block's first `count` ranks go live with e = 1e-5; B diag(e) A of what was there stays, its scale does not. */
+function promote(layer: Layer, memory: Memory, count: number, info: Info): void {
+  const { live, reserve, scale } = layer.frozen;
+  const block = nextBlock(memory);
+  if (Number(memory.created.data[block]) < 0) create(layer, memory, block, info);
+  const from = offset(layer, block);
+  const e = layer.trainable[`e${block}`];
+  live.data.fill(1 as never, from, from + count);
+  reserve.data.fill(0 as never, from, from + e.shape[0]);
+  e.data.fill(RESERVE as never, 0, count);
+  memory.promoted.data[block] = info.step;
+  info.resetOptimizer(layer, `e${block}`);
+  scale.data[0] = increloraScale(layer.options, liveRanks(layer));
+}
+
+/** Ī and Ū, smoothed; S = Ī Ū. */
+function updateScore({ scores }: Memory, now: number, o: IncreloraOptions): void {
+  const mean = o.beta1 * Number(scores.data[0]) + (1 - o.beta1) * now;
+  scores.data[0] = mean;
+  scores.data[1] = o.beta2 * Number(scores.data[1]) + (1 - o.beta2) * Math.abs(now - mean);
+}
+
+/** Scores, growth and warm-up around the updates of a run. */
+export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<IncreloraOptions> {
+  const memories = new Map(layers.map((layer) => [layer.spec.name, remember(layer)]));
+  const of = (layer: Layer) => memories.get(layer.spec.name)!;
+  const budget = o.rank * layers.length;
+  const total = () => layers.reduce((n, layer) => n + liveRanks(layer), 0);
+  const warm = warmRestart();
+  return {
+    state: Object.fromEntries(
+      [...memories].flatMap(([name, memory]) =>
+        Object.entries(memory).map(([key, array]) => [`${name}/${key}`, array as NDArray]),
+      ),
+    ),
+    beforeStep(info) {
+      const growing = total() < budget;
+      for (const layer of info.layers) {
+        layer.frozen.watch.data[0] = Number(growing);
+        if (growing && o.advance && info.step > 0) addReserve(layer, of(layer), info);
+        keepYoung(layer, of(layer));
+      }
+
+      function keepYoung(layer: Layer, { created, promoted }: Memory) {
+        for (let block = 1; block < created.data.length; block++) {
+          const { [`A${block}`]: A, [`B${block}`]: B, [`e${block}`]: e } = layer.trainable;
+          warm.keep([A, B], share(Number(created.data[block]), info.step, o));
+          warm.keep([e], share(Number(promoted.data[block]), info.step, o));
+        }
+      }
+    },
+    afterGradient(info) {
+      for (const layer of info.layers) {
+        const score = info.gradient(layer, 'score');
+        updateScore(of(layer), Number(score.data[0]), o);
+        score.data[0] = 0;
+      }
+      const due = info.step > o.first && info.step % o.every === 0;
+      if (due && total() < budget) growMost(info);
+      for (const layer of info.layers) info.report(`increlora/rank/${layer.spec.name}`, liveRanks(layer));
+    },
+    afterStep: () => warm.shorten(),
+  };
+
+  function growMost(info: Info): void {
+    const open = info.layers.filter((layer) => nextBlock(of(layer)) >= 0);
+    const values = open.map((layer) => {
+      const [mean, uncertainty] = of(layer).scores.data;
+      return Number(mean) * Number(uncertainty);
+    });
+    const chosen = topK(values, Math.min(o.top, budget - total(), open.length));
+    for (const index of chosen) {
+      const left = budget - total();
+      if (left > 0) promote(open[index], of(open[index]), Math.min(o.grow, left), info);
+    }
+    const full = total() >= budget;
+    for (const layer of info.layers)
+      if (full) layer.frozen.reserve.data.fill(0 as never);
+      else if (o.advance) addReserve(layer, of(layer), info);
+  }
+}
+
+/** Share of an update that tensors of this age take; those that do not exist yet have no gradient to take. */
+function share(born: number, step: number, o: IncreloraOptions): number {
+  const warmup = o.warmup ?? o.every;
+  if (born < 0 || warmup === 0) return 1;
+  return Math.min(1, (step - born) / warmup);
+}

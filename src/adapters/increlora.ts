@@ -1,0 +1,160 @@
+import {
+  abs,
+  add,
+  cast,
+  concat,
+  constant,
+  greater,
+  matmul,
+  mul,
+  type NDArray,
+  reshape,
+  sqrt,
+  square,
+  sub,
+  sum,
+  type Tensor,
+  transpose,
+  unsqueeze,
+  where,
+  withGradient,
+  zeros,
+} from '../graph/index.ts';
+import type { LayerSpec } from '../models/architecture.ts';
+import { drawBlock, grow } from './increlora-growth.ts';
+import { blockSizes, type IncreloraOptions, increloraOptions, increloraScale } from './increlora-options.ts';
+import { productsToPeft } from './lora-peft.ts';
+import { checkRank } from './options.ts';
+import { type Arrays, defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
+
+/** A, B and e of all blocks; e is what is trained where ranks are live, 1e-5 in reserve, 0 in empty room. */
+function joined(p: Tensors) {
+  const names = Object.keys(p).filter((name) => /^A\d+$/.test(name));
+  const blocks = names.map((name) => name.slice(1)).sort((a, b) => Number(a) - Number(b));
+  const of = (name: string, axis: number) =>
+    concat(
+      blocks.map((i) => p[`${name}${i}`]),
+      axis,
+    );
+  return { A: of('A', 0), B: of('B', 1), e: add(mul(of('e', 0), p.live), p.reserve) };
+}
+
+/** ΔW = s B diag(e) A. */
+function delta(p: Tensors): Tensor {
+  const { A, B, e } = joined(p);
+  return matmul(mul(B, mul(e, p.scale)), A);
+}
+
+/**
+ * ΔW, whose "gradient" in the score is Σ|ΔW ∘ ∂L/∂ΔW| divided by its norm, while the form still watches.
+ */
+function watched(change: Tensor, p: Tensors, o: IncreloraOptions): Tensor {
+  const count = change.shape[0] * change.shape[1];
+  const divisor = o.scoreNorm === 'sqrt' ? Math.sqrt(count) : count;
+  return withGradient(change, [change, p.score], (g) => [
+    g,
+    mul(mul(reshape(sum(abs(mul(change, g))), [1]), p.watch), 1 / divisor),
+  ]);
+}
+
+/** ‖X Xᵀ − I‖_F over the rows that exist; its gradient at zero is zero. */
+function deviation(rows: Tensor, exists: Tensor): Tensor {
+  const own = mul(rows, unsqueeze(exists, 1));
+  const gram = matmul(own, own, { transB: true });
+  const k = exists.shape[0];
+  const eye = zeros([k, k]);
+  for (let i = 0; i < k; i++) eye.data[i * k + i] = 1;
+  const squares = sum(square(sub(gram, mul(constant(eye), unsqueeze(exists, 1)))));
+  const positive = greater(squares, 0);
+  return where(positive, sqrt(where(positive, squares, 1)), 0);
+}
+
+function begin(layer: LayerSpec, o: IncreloraOptions, context: InitContext): Factors {
+  checkRank('IncreLoRA', layer, o.initialRank);
+  const sizes = blockSizes(layer, o);
+  const room = sizes.reduce((n, rows) => n + rows, 0);
+  const trainable: Record<string, NDArray> = {};
+  for (const [i, rows] of sizes.entries()) {
+    trainable[`A${i}`] = zeros([rows, layer.in]);
+    trainable[`B${i}`] = zeros([layer.out, rows]);
+    trainable[`e${i}`] = zeros([rows]);
+  }
+  drawBlock(trainable, 0, context.random('block'));
+  const live = zeros([room]);
+  live.data.fill(1 as never, 0, o.initialRank);
+  const scale = zeros([1]);
+  scale.data[0] = increloraScale(o, o.initialRank);
+  return {
+    trainable: { ...trainable, score: zeros([1]) },
+    frozen: { live, reserve: zeros([room]), scale, watch: zeros([1]) },
+  };
+}
+
+/**
+ * IncreLoRA (Zhang et al. 2023, arXiv 2308.12043): ΔW = (α/ρ) B diag(e) A starts at rank 1 everywhere; every few hundred
+ * updates the layers whose change matters most gain ranks that were trained in reserve beforehand.
+ */
+export const increlora = defineForm<IncreloraOptions>({
+  name: 'increlora',
+  title: 'IncreLoRA: Incremental Parameter Allocation Method for Parameter-Efficient Fine-tuning',
+  paper: 'Zhang et al., 2023, arXiv 2308.12043',
+  trainable: 'R (m + n + 1) + 1, room for R ranks',
+  whenToChoose: 'Very small budgets that are to go to the layers where they matter most.',
+  options: increloraOptions,
+  kinds: ['linear'],
+  cost(layer, o) {
+    const sizes = blockSizes(layer, o);
+    const room = sizes.reduce((n, rows) => n + rows, 0);
+    return {
+      trainable: room * (layer.out + layer.in + 1) + 1,
+      frozen: 2 * room + 2,
+      state: 2 + 2 * sizes.length,
+    };
+  },
+  init: begin,
+  forward(x, base, p, o, c) {
+    const dropped = c.dropout(x, o.dropout, `adapter.${base.spec.name}`);
+    const change = c.training ? watched(delta(p), p, o) : delta(p);
+    if (dropped === x) return base.forwardWith(x, add(base.weight, change));
+    return add(base.forward(x), matmul(dropped, change, { transB: true }));
+  },
+  weight: (base, p) => add(base, delta(p)),
+  penalty(p, o, layers) {
+    const { A, B } = joined(p);
+    const exists = cast(greater(add(p.live, p.reserve), 0), 'float32');
+    const both = add(deviation(A, exists), deviation(transpose(B), exists));
+    return mul(both, o.orthogonality / (2 * layers));
+  },
+  steps: grow,
+  toPeft: (layers, o) =>
+    productsToPeft(
+      layers.map((layer) => ({ layer, ...liveFactors(layer.arrays) })),
+      o,
+    ),
+});
+
+/** Rows of A, and columns of s B diag(e), that are part of ΔW. */
+function liveFactors(arrays: Arrays): { A: NDArray; B: NDArray } {
+  const rows: { A: Float32Array; B: number[] }[] = [];
+  let k = 0;
+  for (let i = 0; arrays[`e${i}`]; i++) {
+    const [A, B, e] = [arrays[`A${i}`], arrays[`B${i}`], arrays[`e${i}`]];
+    const [count, n] = A.shape;
+    for (let row = 0; row < count; row++, k++) {
+      const weight = Number(e.data[row]) * Number(arrays.live.data[k]) + Number(arrays.reserve.data[k]);
+      if (arrays.live.data[k] === 0 && arrays.reserve.data[k] === 0) continue;
+      const s = weight * Number(arrays.scale.data[0]);
+      rows.push({
+        A: (A.data as Float32Array).subarray(row * n, (row + 1) * n),
+        B: Array.from({ length: B.shape[0] }, (_, j) => s * Number(B.data[j * count + row])),
+      });
+    }
+  }
+  const [n, m] = [arrays.A0.shape[1], arrays.B0.shape[0]];
+  const [A, B] = [zeros([rows.length, n]), zeros([m, rows.length])];
+  rows.forEach((row, i) => {
+    (A.data as Float32Array).set(row.A, i * n);
+    for (let j = 0; j < m; j++) B.data[j * rows.length + i] = row.B[j];
+  });
+  return { A, B };
+}
