@@ -24,6 +24,9 @@ export const PEFT_PARTS: Readonly<Record<string, readonly string[]>> = {
   HIRA: ['hira_A', 'hira_B', 'hira_embedding_A', 'hira_embedding_B'],
   RANDLORA: ['randlora_lambda', 'randlora_gamma', 'randlora_A', 'randlora_B'],
   VERA: ['vera_lambda_b', 'vera_lambda_d'],
+  // Types of our own, which PEFT does not know.
+  FLYLORA: ['lora_A.weight', 'lora_B.weight', 'lora_topk_bias'],
+  NOLA: ['nola_alpha', 'nola_beta'],
 };
 
 /** Tensors that a PEFT type keeps once for all modules. */
