@@ -46,6 +46,13 @@ export interface PrepareInputs {
   random(purpose: string): Random;
 }
 
+/** What an update on the host sees; parameters and state are changed in place. */
+export interface HostInputs extends Omit<PrepareInputs, 'random'> {
+  readonly rate: number;
+  /** Multiplies every gradient: the clipping factor. */
+  readonly clip: number;
+}
+
 /** How some parameters (usually one) move together. State starts at zero. */
 export interface UpdateRule {
   readonly parameters: readonly ParameterInfo[];
@@ -54,6 +61,8 @@ export interface UpdateRule {
   update(inputs: UpdateInputs): UpdateOutputs;
   /** Work that no program does: a new basis by SVD, new columns. */
   prepare?(inputs: PrepareInputs): void | Promise<void>;
+  /** `update` written by hand for the CPU, where neither a loop nor ONNX is fast; the contract test holds both together. */
+  host?(inputs: HostInputs): void;
   /** Steps without state (the block's turn is another's): the state is freed and starts at zero again after them. */
   readonly idle?: IdleSteps;
 }

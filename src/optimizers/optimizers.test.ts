@@ -5,6 +5,7 @@ import { optimizerContract } from './optimizer.contract.ts';
 
 /** Options that fit the contract's small tensors, and variants that take other ways through a method. */
 const variants: Record<string, Record<string, unknown>[]> = {
+  'adam-8bit': [{ smallest: 1, embeddings: '8-bit' }],
   adamw: [{}, { form: 'hf' }],
   galore: [
     { rank: 2, gap: 20 },

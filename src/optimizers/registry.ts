@@ -1,4 +1,5 @@
 // Written by scripts/registry.mjs from the files of this folder; never edited by hand.
+import { adam8bit } from './adam-8bit.ts';
 import { adamw } from './adamw.ts';
 import { fira } from './fira.ts';
 import { frugal } from './frugal.ts';
@@ -10,6 +11,7 @@ import { sgd } from './sgd.ts';
 import { signSgd } from './sign-sgd.ts';
 
 export const optimizers: readonly OptimizerMethod[] = [
+  adam8bit,
   adamw,
   fira,
   frugal,

@@ -72,8 +72,6 @@ export function createUpdates(
       settle(step.step);
       const idle = rule.idle?.at(step.step) ?? false;
       const phase = phases.get(rule)![idle ? 'idle' : 'active']!;
-      if (!compiled.has(phase)) compiled.set(phase, compileRule(engine, rule.parameters, phase));
-      const ready = await compiled.get(phase)!;
       const own = Object.fromEntries(
         Object.keys(phase.state).map((k) => [k, state.get(stateName(rule, k))!]),
       );
@@ -87,6 +85,12 @@ export function createUpdates(
           state: own,
           random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
         });
+      if (phase.host && engine.device === 'cpu') {
+        phase.host({ parameters, gradients, state: own, rate, clip, step: since });
+        return;
+      }
+      if (!compiled.has(phase)) compiled.set(phase, compileRule(engine, rule.parameters, phase));
+      const ready = await compiled.get(phase)!;
       for (const [key, value] of Object.entries({ rate, clip, step: since }))
         scalars[key as keyof typeof scalars].data[0] = value;
       await move(ready, { ...ruleArrays(parameters, gradients, own), ...scalars });
@@ -100,7 +104,7 @@ export function createUpdates(
 }
 
 /** What a rule does in a step: one program. */
-type Phase = Pick<UpdateRule, 'state' | 'update'>;
+type Phase = Pick<UpdateRule, 'state' | 'update' | 'host'>;
 
 function phasesOf(rule: UpdateRule): { active: Phase; idle?: Phase } {
   return { active: rule, idle: rule.idle && { state: {}, update: rule.idle.update } };

@@ -1,0 +1,43 @@
+import { z } from 'zod';
+import { sizeOf } from '../graph/index.ts';
+import { adamwOptions, adamwPiece, decayOf } from './adamw.ts';
+import { inEightBits } from './eight-bit.ts';
+import { adam8OnHost } from './eight-bit-host.ts';
+import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
+import { byRate, chain, pieceRule, scaleByAdam } from './pieces.ts';
+
+export const adam8bitOptions = adamwOptions.omit({ form: true }).extend({
+  epsilon: z.number().positive().default(1e-8).describe('guards the division'),
+  smallest: z.number().int().min(1).default(4096).describe('tensors with fewer elements keep 32-bit state'),
+  embeddings: z
+    .enum(['32-bit', '8-bit'])
+    .default('32-bit')
+    .describe('state of embeddings, whose rare rows suffer most from few bits'),
+});
+
+export type Adam8bitOptions = z.infer<typeof adam8bitOptions>;
+
+function isNarrow({ role, shape }: ParameterInfo, o: Adam8bitOptions): boolean {
+  return sizeOf(shape) >= o.smallest && (role !== 'embedding' || o.embeddings === '8-bit');
+}
+
+function narrowRule(parameter: ParameterInfo, o: Adam8bitOptions): UpdateRule {
+  const decay = decayOf(parameter, o.weightDecay);
+  const adam = inEightBits(scaleByAdam({ ...o, form: 'torch' }), { m: true, v: false });
+  const rule = pieceRule(parameter, chain(adam, byRate(decay)));
+  return { ...rule, host: (inputs) => adam8OnHost(inputs, { ...o, decay }) };
+}
+
+/** AdamW with both moments in 8 bits, block by block (Dettmers et al. 2022, arXiv 2110.02861). */
+export const adam8bit = defineOptimizer({
+  name: 'adam-8bit',
+  title: '8-bit Optimizers via Block-wise Quantization',
+  paper: 'Dettmers et al., ICLR 2022, arXiv 2110.02861',
+  whenToChoose: 'AdamW’s steps at a quarter of its state.',
+  stateFormula: '2 m n bytes + m n / 32',
+  options: adam8bitOptions,
+  rules: (parameters, o) =>
+    parameters.map((p) =>
+      isNarrow(p, o) ? narrowRule(p, o) : pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p)),
+    ),
+});
