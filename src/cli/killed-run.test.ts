@@ -69,10 +69,13 @@ describe('a run in a process of its own', () => {
   test('while it goes on, a second run in its folder is refused, and does no harm', async () => {
     const { child, ended, until } = startRankine(...asFlags('shared'));
     await until('"type":"step","step":3');
+    // Held still, lest it finish first: it is alive and has its lock.
+    child.kill('SIGSTOP');
     for (const mode of ['new', 'resume', 'overwrite'] as const)
       await expect(train(recipe('shared'), { mode })).rejects.toMatchObject({
         code: 'training/folder-locked',
       });
+    child.kill('SIGCONT');
     await ended;
     expect(child.exitCode).toBe(0);
     expect(adapterOf('shared').equals(adapterOf('whole'))).toBe(true);
