@@ -1,7 +1,7 @@
 import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/peft.ts';
 import { type NDArray, zeros } from '../graph/index.ts';
-import { multiply } from '../linalg/index.ts';
+import { multiply, transpose } from '../linalg/index.ts';
 import { type Product, productsToPeft } from './lora-peft.ts';
 import type { SaltOptions } from './salt-options.ts';
 import type { Arrays, ExportedFactors } from './weight-form.ts';
@@ -73,10 +73,8 @@ function matmul(a: NDArray, b: NDArray, m: number, k: number, n: number): Float3
 }
 
 function transposed(a: NDArray): NDArray {
-  const [m, n] = a.shape;
-  const out = zeros([n, m]);
-  for (let i = 0; i < m; i++) for (let j = 0; j < n; j++) out.data[j * m + i] = a.data[i * n + j];
-  return out;
+  const [rows, cols] = a.shape;
+  return { ...a, shape: [cols, rows], data: transpose({ rows, cols, data: a.data as Float32Array }).data };
 }
 
 function noLora(layer: string): RankineError {

@@ -8,7 +8,7 @@ import {
   type WeightForm,
 } from '../adapters/index.ts';
 import { input, type NDArray, type Tensor } from '../graph/index.ts';
-import { random } from '../linalg/index.ts';
+import { random, transpose } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { LayerHook } from '../models/context.ts';
 import type { Model } from '../models/model.ts';
@@ -39,11 +39,8 @@ export function storeWeight(model: Model, layer: LayerSpec, weight: NDArray): vo
 }
 
 export function transposed(a: NDArray): NDArray {
-  const [rows, columns] = a.shape;
-  const data = new Float32Array(rows * columns);
-  for (let i = 0; i < rows; i++)
-    for (let j = 0; j < columns; j++) data[j * rows + i] = Number(a.data[i * columns + j]);
-  return { dtype: 'float32', shape: [columns, rows], data };
+  const [rows, cols] = a.shape;
+  return { ...a, shape: [cols, rows], data: transpose({ rows, cols, data: a.data as Float32Array }).data };
 }
 
 /** What a form's start depends on besides the weights. */

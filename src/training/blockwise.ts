@@ -10,6 +10,7 @@ import {
   type Stretch,
   stretchFeeds,
 } from './execution.ts';
+import { addGradient } from './gradient-norm.ts';
 import { DY, type TracedStage, traceStages, X } from './stages.ts';
 
 /** A stage of the model, compiled. */
@@ -135,10 +136,7 @@ async function handOver(
   consume: ConsumeGradient,
 ): Promise<void> {
   const before = partial.get(name);
-  if (before) {
-    const [into, from] = [before.data as Float32Array, gradient.data as Float32Array];
-    for (let i = 0; i < into.length; i++) into[i] += from[i];
-  }
+  if (before) addGradient(before, gradient);
   const total = before ?? gradient;
   if (stages.slice(0, at).some((s) => s.trains.includes(name))) partial.set(name, total);
   else {

@@ -26,3 +26,9 @@ export function globalNorm(gradients: Iterable<NDArray>): number {
 export function clipFactor(norm: number, limit: number): number {
   return limit > 0 ? Math.min(1, limit / (norm + 1e-6)) : 1;
 }
+
+/** Adds one gradient to another of its shape, in place. */
+export function addGradient(into: NDArray, from: NDArray): void {
+  const [a, b] = [into.data as Float32Array, from.data as Float32Array];
+  for (let i = 0; i < a.length; i++) a[i] += b[i];
+}

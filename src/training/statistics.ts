@@ -8,6 +8,7 @@ import type { Model } from '../models/model.ts';
 import { transposed } from './adaptation.ts';
 import { batchFeeds, targetCount } from './batch-feeds.ts';
 import { blockwiseExecution } from './blockwise.ts';
+import { addGradient } from './gradient-norm.ts';
 import type { Recipe } from './recipe.ts';
 import type { Feed } from './sources.ts';
 import type { Trainable } from './trainables.ts';
@@ -46,8 +47,7 @@ export async function estimateStatistics(
     if (draw === batches) break;
     const shape = feed.shapeOf(batch);
     await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, draw++, (name, gradient) => {
-      const into = sums.get(name)!.data as Float32Array;
-      for (let i = 0; i < into.length; i++) into[i] += Number(gradient.data[i]);
+      addGradient(sums.get(name)!, gradient);
       execution.release(name);
     });
   }

@@ -3,7 +3,7 @@ import type { NDArray } from '../graph/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
 import { type AnyBatch, batchFeeds, targetCount } from './batch-feeds.ts';
 import type { Execution, Setup } from './execution.ts';
-import { clipFactor, globalNorm, squares } from './gradient-norm.ts';
+import { addGradient, clipFactor, globalNorm, squares } from './gradient-norm.ts';
 import { firstGradientNotFinite, firstNotFinite, notFinite } from './not-finite.ts';
 import type { Recipe } from './recipe.ts';
 import type { Live, RunProgress } from './run-state.ts';
@@ -164,7 +164,7 @@ function heldGradients({ execution, setup }: UpdaterParts, sums: boolean): Held 
         return;
       }
       const before = gradients.get(name);
-      if (before) addInto(before, gradient);
+      if (before) addGradient(before, gradient);
       else {
         gradients.set(name, { ...gradient, data: gradient.data.slice() });
         ledger.hold('gradients', copyName(name), gradient.data.byteLength);
@@ -177,11 +177,6 @@ function heldGradients({ execution, setup }: UpdaterParts, sums: boolean): Held 
       else execution.release(name);
     },
   };
-}
-
-function addInto(into: NDArray, from: NDArray): void {
-  const [a, b] = [into.data as Float32Array, from.data as Float32Array];
-  for (let i = 0; i < a.length; i++) a[i] += b[i];
 }
 
 /** Moves a rule's parameters as soon as all their gradients are there, and forgets these. */
