@@ -1,4 +1,4 @@
-import { assemble, op, type WasmFunction } from './wasm-module.ts';
+import { assemble, op, type WasmFunction } from '../engine/wasm-module.ts';
 
 /** Rows and vectors a row of the tile of C that stays in registers: 4 x 4 in float64, 4 x 8 in float32. */
 export const TILE_ROWS = 4;

@@ -56,7 +56,29 @@ export const op = {
   zero: simd(0x0c, ...new Array<number>(16).fill(0)),
   /** The upper half of a vector in both halves. */
   swapHalves: simd(0x0d, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7),
-  f32: { splat: (offset: number) => simd(0x09, ...at(offset)), add: simd(0xe4), multiply: simd(0xe6) },
+  not: simd(0x4d),
+  and: simd(0x4e),
+  or: simd(0x50),
+  xor: simd(0x51),
+  /** Takes a, b and a mask: a where the mask's bits are set, else b. */
+  select: simd(0x52),
+  f32: {
+    splat: (offset: number) => simd(0x09, ...at(offset)),
+    add: simd(0xe4),
+    subtract: simd(0xe5),
+    multiply: simd(0xe6),
+    divide: simd(0xe7),
+    min: simd(0xe8),
+    max: simd(0xe9),
+    abs: simd(0xe0),
+    negate: simd(0xe1),
+    sqrt: simd(0xe3),
+    floor: simd(0x68),
+    equal: simd(0x41),
+    less: simd(0x43),
+    greater: simd(0x44),
+    greaterEqual: simd(0x46),
+  },
   f64: { splat: (offset: number) => simd(0x0a, ...at(offset)), add: simd(0xf0), multiply: simd(0xf2) },
 };
 
@@ -70,8 +92,15 @@ export interface WasmFunction {
   readonly body: readonly number[];
 }
 
-/** The binary module that exports the functions and a memory of `pages` x 64 KiB, named `memory`. */
-export function assemble(functions: readonly WasmFunction[], pages: number): Uint8Array<ArrayBuffer> {
+/**
+ * The binary module that exports the functions and a memory of `pages` x 64 KiB, named `memory`.
+ * @param imported the memory is the importer's instead, as `env.memory`
+ */
+export function assemble(
+  functions: readonly WasmFunction[],
+  pages: number,
+  imported = false,
+): Uint8Array<ArrayBuffer> {
   const name = (text: string) => vector(Array.from(new TextEncoder().encode(text), (b) => [b]));
   const types = functions.map((f) => [0x60, ...vector(new Array(f.parameters).fill([I32])), 0]);
   const exported = functions.map((f, i) => [...name(f.name), 0, ...unsigned(i)]);
@@ -83,13 +112,15 @@ export function assemble(functions: readonly WasmFunction[], pages: number): Uin
     const body = [...vector(locals), ...f.body, 0x0b];
     return [...unsigned(body.length), ...body];
   });
+  const limits = [0, ...unsigned(pages)];
   const section = (id: number, bytes: number[]) => [id, ...unsigned(bytes.length), ...bytes];
   return Uint8Array.from([
     ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
     ...section(1, vector(types)),
+    ...(imported ? section(2, vector([[...name('env'), ...name('memory'), 2, ...limits]])) : []),
     ...section(3, vector(functions.map((_, i) => unsigned(i)))),
-    ...section(5, vector([[0, ...unsigned(pages)]])),
-    ...section(7, vector([...exported, [...name('memory'), 2, 0]])),
+    ...(imported ? [] : section(5, vector([limits]))),
+    ...section(7, vector(imported ? exported : [...exported, [...name('memory'), 2, 0]])),
     ...section(10, vector(code)),
   ]);
 }
