@@ -7,13 +7,17 @@ import { apply, type Node, rank, sameShape, type Tensor } from './tensor.ts';
 /** Constants larger than this are not folded: the folded value would be stored. */
 const FOLD_LIMIT = 65_536;
 
-type Rule = (node: Node, inputs: readonly Tensor[]) => Tensor | undefined;
+/** How often a tensor of the program is read; an output counts as read. */
+export type Uses = ReadonlyMap<Tensor, number>;
+
+type Rule = (node: Node, inputs: readonly Tensor[], uses: Uses) => Tensor | undefined;
 
 const rules: Rule[] = [
   foldConstants,
   dropNeutral,
   foldReshapes,
   foldTransposes,
+  transposeProduct,
   foldOperandFactors,
   foldScales,
 ];
@@ -22,11 +26,11 @@ const rules: Rule[] = [
  * What a node over these (already rewritten) inputs becomes when a rule applies, else undefined. Rules repeat until none
  * applies. A result that broadcasting would shape differently is refused.
  */
-export function rewrite(node: Node, inputs: readonly Tensor[]): Tensor | undefined {
+export function rewrite(node: Node, inputs: readonly Tensor[], uses: Uses): Tensor | undefined {
   for (const rule of rules) {
-    const result = rule(node, inputs);
+    const result = rule(node, inputs, uses);
     if (result && sameShape(result.shape, node.outputs[0].shape))
-      return rewrite(result.node, result.node.inputs) ?? result;
+      return rewrite(result.node, result.node.inputs, uses) ?? result;
   }
   return undefined;
 }
@@ -121,6 +125,15 @@ function foldTransposes(node: Node, inputs: readonly Tensor[]): Tensor | undefin
     transB: product.transB !== (b !== undefined),
     alpha: product.alpha,
   });
+}
+
+/** (A B)ᵀ = Bᵀ Aᵀ, where nothing else reads the product: the gradients of weights that are stored in×out. */
+function transposeProduct(node: Node, [x]: readonly Tensor[], uses: Uses): Tensor | undefined {
+  const product = x && uses.get(node.inputs[0]) === 1 ? asMatmul(x) : undefined;
+  if (!product || !swapped(node.outputs[0])) return undefined;
+  const [a, b] = x.node.inputs;
+  const { transA, transB, alpha } = product;
+  return matmul(b, a, { transA: !transB, transB: !transA, alpha });
 }
 
 /** A tensor as a number times another tensor of its shape, if it is that. */

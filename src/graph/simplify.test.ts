@@ -90,6 +90,7 @@ function grow([kind, i, j, v]: Step, pool: readonly Tensor[]): Tensor {
     () => tanh(a),
     () => transpose(transpose(a)),
     () => matmul(a, transpose(w)),
+    () => reshape(transpose(matmul(a, transpose(w))), [2, 3]),
     () => matmul(matmul(transpose(mul(a, 0.5)), b, { transA: true, transB: true, alpha: 0.25 }), a),
     () => reshape(transpose(reshape(a, [3, 2])), [2, 3]),
     () => concat([slice(a, 1, 1, 3), slice(b, 1, 0, 1)], 1),
@@ -196,6 +197,15 @@ describe('products', () => {
     const types = onnxTypes(program({ loss, dx, dw }));
     expect(types.filter((t) => t === 'Transpose')).toEqual([]);
     expect(types.filter((t) => t.endsWith('MatMul')).length).toBe(3);
+  });
+
+  it('are computed as their transpose where only that is read', () => {
+    const stored = transpose(w);
+    const [dw] = gradients(sum(tanh(linear(x, w))), [w]);
+    const product = matmul(x, stored);
+    expect(onnxTypes(program({ dw: transpose(dw) })).filter((t) => t === 'Transpose')).toEqual([]);
+    expect(onnxTypes(program({ y: transpose(product) }))).toEqual(['FusedMatMul']);
+    expect(onnxTypes(program({ y: transpose(product), product }))).toEqual(['FusedMatMul', 'Transpose']);
   });
 
   it('keep a transpose that is no swap of the last two axes', () => {

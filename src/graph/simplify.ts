@@ -1,6 +1,6 @@
 import type { NDArray } from './array.ts';
 import { type Program, program } from './program.ts';
-import { rewrite } from './rewrite.ts';
+import { rewrite, type Uses } from './rewrite.ts';
 import { type Attributes, apply, type Node, type Tensor, topological } from './tensor.ts';
 
 /**
@@ -10,9 +10,11 @@ import { type Attributes, apply, type Node, type Tensor, topological } from './t
 export function simplify(p: Program): Program {
   const replaced = new Map<Tensor, Tensor>();
   const seen = new Map<string, Node>();
-  for (const node of topological(Object.values(p.outputs))) {
+  const order = topological(Object.values(p.outputs));
+  const uses = countUses(p, order);
+  for (const node of order) {
     const inputs = node.inputs.map((t) => replaced.get(t)!);
-    const outputs = rebuild(node, inputs, seen);
+    const outputs = rebuild(node, inputs, seen, uses);
     node.outputs.forEach((t, i) => {
       replaced.set(t, outputs[i]);
     });
@@ -20,9 +22,16 @@ export function simplify(p: Program): Program {
   return program(Object.fromEntries(Object.entries(p.outputs).map(([k, t]) => [k, replaced.get(t)!])));
 }
 
-function rebuild(node: Node, inputs: Tensor[], seen: Map<string, Node>): readonly Tensor[] {
+function countUses(p: Program, order: readonly Node[]): Uses {
+  const uses = new Map<Tensor, number>();
+  for (const t of [...Object.values(p.outputs), ...order.flatMap((node) => node.inputs)])
+    uses.set(t, (uses.get(t) ?? 0) + 1);
+  return uses;
+}
+
+function rebuild(node: Node, inputs: Tensor[], seen: Map<string, Node>, uses: Uses): readonly Tensor[] {
   if (node.op.name === 'withGradient' || node.op.name === 'detach') return [inputs[0]];
-  const rewritten = rewrite(node, inputs);
+  const rewritten = rewrite(node, inputs, uses);
   if (rewritten) return [intern(rewritten, seen)];
   const unchanged = inputs.every((t, i) => t === node.inputs[i]);
   const fresh = unchanged ? node : apply(node.op, inputs, node.attributes)[0].node;
