@@ -45,9 +45,14 @@ export const adalora = defineForm<AdaloraOptions>({
   whenToChoose: 'One small rank budget for the whole model, spent on the layers that need it most.',
   options: adaloraOptions,
   kinds: ['linear'],
-  cost(layer, o) {
-    const trainable = o.rank * (layer.out + layer.in + 1);
-    return { trainable, frozen: 0, state: 2 * trainable };
+  shapes(layer, { rank }) {
+    checkRank('AdaLoRA', layer, rank);
+    return {
+      trainable: { e: [rank], A: [rank, layer.in], B: [layer.out, rank] },
+      frozen: {},
+      // The mean and the spread of every number's importance.
+      state: 2 * rank * (layer.out + layer.in + 1),
+    };
   },
   init(layer, o, context) {
     checkRank('AdaLoRA', layer, o.rank);

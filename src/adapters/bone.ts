@@ -4,7 +4,6 @@ import {
   matmul,
   pad,
   reshape,
-  sizeOf,
   slice,
   sum,
   type Tensor,
@@ -61,7 +60,10 @@ export const bone = defineForm<BoneOptions>({
   whenToChoose: 'Half the parameters of LoRA at one r, no scale to tune; bat where step time is no concern.',
   options: boneOptions,
   kinds: ['linear'],
-  cost: (layer, o) => ({ trainable: sizeOf(boneShape(layer, o)), frozen: 0 }),
+  shapes(layer, o) {
+    checkRank('Bone', layer, o.rank);
+    return { trainable: { K: boneShape(layer, o) }, frozen: {} };
+  },
   init(layer, o) {
     checkRank('Bone', layer, o.rank);
     return { trainable: { K: zeros(boneShape(layer, o)) }, frozen: {} };

@@ -4,14 +4,15 @@ import { multiply, type Svd } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
 import { productsToPeft } from './lora-peft.ts';
-import type { AdapterOptions } from './options.ts';
-import type { ExportedFactors, FormCost, Tensors } from './weight-form.ts';
+import { type AdapterOptions, checkRank } from './options.ts';
+import type { ExportedFactors, FactorShapes, Tensors } from './weight-form.ts';
 
 /** W₀ + s B R A: B ∈ R^{m×r} and A ∈ R^{r×n} frozen, the core R ∈ R^{r×r} trained. LoRA-XS, LoRA-SB. */
 export type CoreOptions = AdapterOptions & { readonly dropout: number };
 
-export function coreCost(layer: LayerSpec, { rank: r }: CoreOptions): FormCost {
-  return { trainable: r * r, frozen: r * (layer.out + layer.in) };
+export function coreShapes(form: string, layer: LayerSpec, { rank: r }: CoreOptions): FactorShapes {
+  checkRank(form, layer, r);
+  return { trainable: { R: [r, r] }, frozen: { A: [r, layer.in], B: [layer.out, r] } };
 }
 
 /** y = base(x) + s · dropout(x) Aᵀ Rᵀ Bᵀ. */

@@ -12,7 +12,7 @@ import {
   type Tensor,
   zeros,
 } from '../graph/index.ts';
-import { loraDelta, loraFactors, loraForward, loraParts, loraScale } from './lora.ts';
+import { loraDelta, loraFactors, loraForward, loraParts, loraScale, loraShapes } from './lora.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
 import type { LoraOptions } from './options.ts';
 import { defineForm } from './weight-form.ts';
@@ -45,7 +45,10 @@ export const dora = defineForm<LoraOptions>({
   trainable: 'r (m + n) + m',
   kinds: ['linear'],
   whenToChoose: 'Low ranks, where LoRA falls short of full fine-tuning, and step time is no concern.',
-  cost: (layer, o) => ({ trainable: o.rank * (layer.out + layer.in) + layer.out, frozen: 0 }),
+  shapes: (layer, o) => ({
+    trainable: { ...loraShapes(layer, o).trainable, magnitude: [layer.out] },
+    frozen: {},
+  }),
   init(layer, o, context) {
     const { trainable } = loraFactors(layer, o, context);
     return { trainable: { ...trainable, magnitude: rowNorms(context.weight) }, frozen: {} };

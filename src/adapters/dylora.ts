@@ -12,7 +12,7 @@ import {
   zeros,
 } from '../graph/index.ts';
 import type { Random } from '../linalg/index.ts';
-import { loraDelta, loraFactors } from './lora.ts';
+import { loraDelta, loraFactors, loraShapes } from './lora.ts';
 import { productsToPeft } from './lora-peft.ts';
 import { adapterOptions, loraOptions } from './options.ts';
 import { type AdaptedLayer, defineForm, type FormSteps, type Tensors } from './weight-form.ts';
@@ -127,7 +127,7 @@ export const dylora = defineForm<DyloraOptions>({
   whenToChoose: 'The rank is not known yet, or differs between devices: one training serves all ranks.',
   options: checked,
   kinds: ['linear'],
-  cost: (layer, { rank }) => ({ trainable: rank * (layer.out + layer.in), frozen: 2 * rank }),
+  shapes: (layer, o) => ({ ...loraShapes(layer, o), frozen: { prefix: [o.rank], live: [o.rank] } }),
   init(layer, o, context) {
     const { trainable } = loraFactors(layer, { ...o, rankPattern: {}, alphaPattern: {} }, context);
     const frozen = { prefix: zeros([o.rank]), live: zeros([o.rank]) };

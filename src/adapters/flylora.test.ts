@@ -8,7 +8,7 @@ import type { FlyloraOptions } from './flylora-options.ts';
 import { weightFormContract } from './form.contract.ts';
 import {
   arraysOf,
-  checkCost,
+  checkShapes,
   checkGradients,
   exported,
   gradientsOf,
@@ -72,7 +72,7 @@ describe('FlyLoRA', () => {
     const tokens = normal([3, 400], 4);
     const plain = { ...s, form: { ...s.form, forward: undefined, weight: (w: never) => w } };
     expect(maxDifference(outputOf(s, tokens), outputOf(plain, tokens))).toBe(0);
-    checkCost(s);
+    checkShapes(s);
   });
 
   it.each(scores)(

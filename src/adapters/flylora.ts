@@ -81,11 +81,14 @@ export const flylora = defineForm<FlyloraOptions>({
   whenToChoose: 'Several tasks in one adapter, or adapters to be averaged; not where weights must be merged.',
   options: flyloraOptions,
   kinds: ['linear'],
-  cost: (layer, { rank, active }) => ({
-    trainable: rank * (layer.out + 1),
-    frozen: rank * layer.in,
-    state: active < rank ? rank : 0,
-  }),
+  shapes(layer, { rank, active }) {
+    checkRank('FlyLoRA', layer, rank);
+    return {
+      trainable: { B: [layer.out, rank], bias: [rank] },
+      frozen: { A: [rank, layer.in] },
+      state: active < rank ? rank : 0,
+    };
+  },
   init(layer, o, context) {
     checkRank('FlyLoRA', layer, o.rank);
     const A = sparseProjection(o.rank, layer.in, nonzeros(layer.in, o), context.random('A'));

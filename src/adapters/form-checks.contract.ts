@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import {
   conv2d,
+  type DType,
   evaluate,
   gather,
   gradients,
@@ -9,6 +10,7 @@ import {
   mul,
   type NDArray,
   program,
+  type Shape,
   sum,
   type Tensor,
   zeros,
@@ -218,10 +220,23 @@ export function counts(a: Readonly<Record<string, NDArray>>): number {
   return Object.values(a).reduce((n, x) => n + x.data.length, 0);
 }
 
-/** cost() counts what init() makes. */
-export function checkCost(s: Started): void {
-  const { trainable, frozen } = s.form.cost(s.spec, s.options);
-  expect([counts(s.factors.trainable), counts(s.factors.frozen)]).toEqual([trainable, frozen]);
+/** shapes() tells what init() and steps() make: names, order, shapes, types and size. */
+export function checkShapes(s: Started): void {
+  const { trainable, frozen, dtypes = {}, shared = [], state = 0 } = s.form.shapes(s.spec, s.options);
+  expect(listed(s.factors.trainable)).toEqual(described(trainable, dtypes));
+  expect(listed(s.factors.frozen)).toEqual(described(frozen, dtypes));
+  for (const name of shared) expect(Object.keys(frozen)).toContain(name);
+  const layers = [{ spec: s.spec, options: s.options, ...s.factors }];
+  const kept = Object.values(s.form.steps?.(s.options, layers).state ?? {});
+  expect(kept.reduce((n, a) => n + a.data.length, 0)).toBe(state);
+}
+
+function listed(arrays: Readonly<Record<string, NDArray>>) {
+  return Object.entries(arrays).map(([name, { shape, dtype }]) => [name, [...shape], dtype]);
+}
+
+function described(shapes: Readonly<Record<string, Shape>>, dtypes: Readonly<Record<string, DType>>) {
+  return Object.entries(shapes).map(([name, shape]) => [name, [...shape], dtypes[name] ?? 'float32']);
 }
 
 /** Numerical rank of a − b. */

@@ -7,7 +7,7 @@ import type { Architecture, LayerSpec } from '../models/architecture.ts';
 import { type Context, traceContext } from '../models/context.ts';
 import {
   arraysOf,
-  counts,
+  checkShapes,
   exported,
   layer,
   maxDifference,
@@ -19,7 +19,7 @@ import {
   weightOf,
 } from './form-checks.contract.ts';
 import { checkGradients, relative } from './form-gradients.contract.ts';
-import { resolveOptions } from './options.ts';
+import { type AdapterOptions, resolveOptions } from './options.ts';
 import type { WeightForm } from './weight-form.ts';
 
 type Options = Record<string, unknown>;
@@ -164,21 +164,23 @@ export function weightFormContract(form: WeightForm, options: Options, all: read
       await engine.dispose();
     });
 
-    it('costs what its formula says', async () => {
-      const s = await begun();
-      const { trainable, frozen, state = 0 } = form.cost(spec, s.options);
-      expect([counts(s.factors.trainable), counts(s.factors.frozen)]).toEqual([trainable, frozen]);
-      const steps = form.steps?.(s.options, [{ spec, options: s.options, ...s.factors }]);
-      expect(counts(steps?.state ?? {})).toBe(state);
+    it('says beforehand what its start makes, on wide and tall layers', async () => {
+      checkShapes(await begun());
+      const tall = layer(N, M);
+      const gradient = { statistics: { gradient: normal([N, M], 9) } };
+      checkShapes(await start(form, tall, options, gradient));
     });
 
     it('refuses a rank above the smaller side, or takes it at its word', async () => {
       const more = { rank: M + 1 };
       try {
         const s = await begun(spec, more);
-        expect(counts(s.factors.trainable)).toBe(form.cost(spec, s.options).trainable);
+        checkShapes(s);
       } catch (error) {
-        expect(error).toMatchObject({ code: 'adapters/rank', message: expect.stringContaining(spec.name) });
+        const refusal = { code: 'adapters/rank', message: expect.stringContaining(spec.name) };
+        expect(error).toMatchObject(refusal);
+        const own = resolveOptions(form.options.parse({ ...options, ...more }) as AdapterOptions, spec);
+        expect(() => form.shapes(spec, own)).toThrow(expect.objectContaining(refusal));
       }
     });
 
@@ -194,6 +196,7 @@ export function weightFormContract(form: WeightForm, options: Options, all: read
     it.skipIf(!form.kinds.includes('embedding'))('adapts an embedding table', async () => {
       const table: LayerSpec = { name: 'wte', kind: 'embedding', out: M, in: N };
       const s = shaken(await begun(table));
+      checkShapes(s);
       const ids: NDArray = { dtype: 'int64', shape: [2, 2], data: BigInt64Array.of(0n, 7n, 3n, 3n) };
       const merged = {
         ...s,

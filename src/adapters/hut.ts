@@ -65,7 +65,10 @@ export const hut = defineForm<HutOptions>({
   whenToChoose: 'Changes in proportion to W₀ and of high rank; many tokens a step.',
   options: hutOptions,
   kinds: ['linear'],
-  cost: (layer, o) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
+  shapes(layer, { rank }) {
+    checkRank('HUT', layer, rank);
+    return { trainable: { A: [rank, layer.in], B: [layer.out, rank] }, frozen: {} };
+  },
   init: factors,
   forward(x, base, p, o, c) {
     const dropped = c.dropout(x, o.dropout, `adapter.${base.spec.name}`);

@@ -9,6 +9,7 @@ import {
   mul,
   type NDArray,
   reshape,
+  type Shape,
   sqrt,
   square,
   sub,
@@ -102,12 +103,18 @@ export const increlora = defineForm<IncreloraOptions>({
   whenToChoose: 'Very small budgets that are to go to the layers where they matter most.',
   options: increloraOptions,
   kinds: ['linear'],
-  cost(layer, o) {
+  shapes(layer, o) {
+    checkRank('IncreLoRA', layer, o.initialRank);
     const sizes = blockSizes(layer, o);
     const room = sizes.reduce((n, rows) => n + rows, 0);
+    const blocks = sizes.flatMap((rows, i): [string, Shape][] => [
+      [`A${i}`, [rows, layer.in]],
+      [`B${i}`, [layer.out, rows]],
+      [`e${i}`, [rows]],
+    ]);
     return {
-      trainable: room * (layer.out + layer.in + 1) + 1,
-      frozen: 2 * room + 2,
+      trainable: { ...Object.fromEntries(blocks), score: [1] },
+      frozen: { live: [room], reserve: [room], scale: [1], watch: [1] },
       state: 2 + 2 * sizes.length,
     };
   },

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { NDArray } from '../graph/index.ts';
 import { svd } from '../linalg/index.ts';
 import {
-  checkCost,
   checkForwardIsWeight,
   checkGradients,
+  checkShapes,
   counts,
   exported,
   layer,
@@ -62,13 +62,13 @@ describe('LoLDU', () => {
         for (const select of ['leading', 'magnitude']) {
           const s = await start(loldu, layer(m, n), { rank, alpha, select });
           expect(maxDifference(weightOf(s), s.original)).toBeLessThan(1e-6);
-          checkCost(s);
+          checkShapes(s);
           expect(counts(s.factors.trainable)).toBe(rank);
         }
     const scaled = await start(loldu, layer(m, n), { rank: 3, trainScale: true });
     expect(maxDifference(weightOf(scaled), scaled.original)).toBeLessThan(1e-6);
     expect(counts(scaled.factors.trainable)).toBe(4);
-    checkCost(scaled);
+    checkShapes(scaled);
   });
 
   it('keeps the largest pivots where asked', async () => {

@@ -1,7 +1,6 @@
 import { z } from 'zod';
 import { add, matmul, mul, type NDArray, type Tensor, zeros } from '../graph/index.ts';
 import { lu, topK } from '../linalg/index.ts';
-import type { LayerSpec } from '../models/architecture.ts';
 import { productsToPeft } from './lora-peft.ts';
 import { adapterOptions, checkRank, loraOptions } from './options.ts';
 import { defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
@@ -106,10 +105,13 @@ export const loldu = defineForm<LolduOptions>({
   whenToChoose: 'The smallest adapters: one number for every kept pivot of W₀.',
   options: lolduOptions,
   kinds: ['linear'],
-  cost: (layer: LayerSpec, o) => ({
-    trainable: o.rank + (o.trainScale ? 1 : 0),
-    frozen: o.rank * (layer.out + layer.in + 1),
-  }),
+  shapes(layer, o) {
+    checkRank('LoLDU', layer, o.rank);
+    return {
+      trainable: { z: [o.rank], ...(o.trainScale ? { sigma: [1] } : {}) },
+      frozen: { L: [layer.out, o.rank], d: [o.rank], U: [o.rank, layer.in] },
+    };
+  },
   init(layer, o, context): Factors {
     checkRank('LoLDU', layer, o.rank);
     const kept = decompose(context.weight, o);

@@ -3,7 +3,7 @@ import { RankineError } from '../errors.ts';
 import { add, type NDArray, zeros } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
 import { leadingTriples } from './leading-triples.ts';
-import { loraDelta, loraForward, loraParts } from './lora.ts';
+import { loraDelta, loraForward, loraParts, loraWithStart } from './lora.ts';
 import { productsToPeft } from './lora-peft.ts';
 import { checkRank, type LoraOptions, loraOptions } from './options.ts';
 import { defineForm, type Factors, type InitContext } from './weight-form.ts';
@@ -72,9 +72,9 @@ export const loraGa = defineForm<LoraGaOptions>({
   whenToChoose:
     'Convergence near full fine-tuning at LoRA’s cost, for one gradient pass before the first update.',
   needs: (o) => ({ gradient: { batches: o.batches } }),
-  cost: (layer, { rank }) => {
-    const count = rank * (layer.out + layer.in);
-    return { trainable: count, frozen: count };
+  shapes(layer, o) {
+    checkRank('LoRA-GA', layer, 2 * o.rank);
+    return loraWithStart(layer, o);
   },
   init(layer, o, context): Factors {
     checkRank('LoRA-GA', layer, 2 * o.rank);

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
 import type { NDArray } from '../graph/index.ts';
-import { coreCost, coreForward, coreToPeft, coreWeight, diagonal, singularFactors } from './core-form.ts';
+import { coreForward, coreShapes, coreToPeft, coreWeight, diagonal, singularFactors } from './core-form.ts';
 import { leadingTriples } from './leading-triples.ts';
 import { adapterOptions, checkRank, loraOptions } from './options.ts';
 import { defineForm, type InitContext } from './weight-form.ts';
@@ -55,7 +55,7 @@ export const loraSb = defineForm<LoraSbOptions>({
   kinds: ['linear'],
   startsAtBase: false,
   needs: (o) => ({ gradient: { batches: o.batches } }),
-  cost: coreCost,
+  shapes: (layer, o) => coreShapes('LoRA-SB', layer, o),
   init(layer, o, context) {
     checkRank('LoRA-SB', layer, o.rank);
     const { gradient } = context.statistics;

@@ -1,5 +1,5 @@
 import { zeros } from '../graph/index.ts';
-import { coreCost, coreForward, coreToPeft, coreWeight, singularFactors } from './core-form.ts';
+import { coreForward, coreShapes, coreToPeft, coreWeight, singularFactors } from './core-form.ts';
 import { leadingTriples } from './leading-triples.ts';
 import { loraScale } from './lora.ts';
 import { checkRank, type LoraOptions, loraOptions } from './options.ts';
@@ -20,7 +20,7 @@ export const loraXs = defineForm<LoraOptions>({
   options: loraOptions,
   kinds: ['linear'],
   startsAtBase: false,
-  cost: coreCost,
+  shapes: (layer, o) => coreShapes('LoRA-XS', layer, o),
   init(layer, o, context) {
     checkRank('LoRA-XS', layer, o.rank);
     const triples = leadingTriples(context.weight, o.rank, context.random('svd'));

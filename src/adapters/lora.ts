@@ -4,7 +4,13 @@ import type { LayerSpec } from '../models/architecture.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
 import { checkRank, type LoraOptions, loraOptions } from './options.ts';
-import { defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
+import {
+  defineForm,
+  type FactorShapes,
+  type Factors,
+  type InitContext,
+  type Tensors,
+} from './weight-form.ts';
 
 /** s = α/r. */
 export function loraScale(options: LoraOptions): number {
@@ -19,6 +25,18 @@ export function kaimingUniform(shape: readonly [number, number], random: Random)
   const bound = 1 / Math.sqrt(shape[1]);
   for (let i = 0; i < data.length; i++) data[i] = (2 * data[i] - 1) * bound;
   return array;
+}
+
+export function loraShapes(layer: LayerSpec, { rank }: { rank: number }): FactorShapes {
+  checkRank('LoRA', layer, rank);
+  const [m, n] = layer.kind === 'embedding' ? [layer.in, layer.out] : [layer.out, layer.in];
+  return { trainable: { A: [rank, n], B: [m, rank] }, frozen: {} };
+}
+
+/** With the start kept beside the factors, for forms that begin elsewhere than at zero. */
+export function loraWithStart(layer: LayerSpec, options: { rank: number }): FactorShapes {
+  const { trainable } = loraShapes(layer, options);
+  return { trainable, frozen: { A0: trainable.A, B0: trainable.B } };
 }
 
 /** A ∈ R^{r×n} random, B ∈ R^{m×r} zero: ΔW = 0 at the start. */
@@ -63,7 +81,7 @@ export const loraParts = {
   trainable: 'r (m + n)',
   options: loraOptions,
   kinds: ['linear', 'embedding'] as const,
-  cost: (layer: LayerSpec, o: LoraOptions) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
+  shapes: loraShapes,
   init: loraFactors,
 };
 

@@ -65,7 +65,10 @@ export const lowRank = defineForm<LowRankOptions>({
   options: lowRankOptions,
   kinds: ['linear'],
   startsAtBase: false,
-  cost: (layer, o) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
+  shapes(layer, { rank }) {
+    checkRank('Low-rank training', layer, rank);
+    return { trainable: { A: [rank, layer.in], B: [layer.out, rank] }, frozen: {} };
+  },
   init(layer, o, context) {
     checkRank('Low-rank training', layer, o.rank);
     const factors =

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { NDArray } from '../graph/index.ts';
 import { matrix, multiply, solve, transpose } from '../linalg/index.ts';
 import {
-  checkCost,
+  checkShapes,
   checkForwardIsWeight,
   checkGradients,
   counts,
@@ -35,7 +35,7 @@ describe('NOLA', () => {
     ]) {
       const s = await start(nola, layer(m, n), { rank, bases: 7 });
       expect(maxDifference(weightOf(s), s.original)).toBe(0);
-      checkCost(s);
+      checkShapes(s);
       expect(counts(s.factors.trainable)).toBe(14);
       const g = gradientsOf(s, x);
       expect(g.alpha.data.every((v) => Number(v) === 0)).toBe(true);
@@ -49,7 +49,7 @@ describe('NOLA', () => {
     expect(moved).toBeGreaterThan(0);
     expect(moved).toBeLessThan(0.05);
     expect(Object.keys(s.factors.frozen)).toEqual(['basesA', 'basesB']);
-    checkCost(s);
+    checkShapes(s);
   });
 
   it.each(['zero', 'mean'])(

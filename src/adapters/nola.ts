@@ -37,10 +37,17 @@ export const nola = defineForm<NolaOptions>({
   whenToChoose: 'Very many adapters to store: size is free of rank and width.',
   options: nolaOptions,
   kinds: ['linear'],
-  cost: (layer, { rank, bases, start }) => ({
-    trainable: 2 * bases,
-    frozen: bases * rank * (layer.out + layer.in) + (start === 'zero' ? rank * layer.in : 0),
-  }),
+  shapes(layer, { rank, bases, start }) {
+    checkRank('NOLA', layer, rank);
+    return {
+      trainable: { alpha: [bases], beta: [bases] },
+      frozen: {
+        basesA: [bases, rank, layer.in],
+        basesB: [bases, layer.out, rank],
+        ...(start === 'zero' ? { fixedA: [rank, layer.in] } : {}),
+      },
+    };
+  },
   init(layer, o) {
     checkRank('NOLA', layer, o.rank);
     return { trainable: { alpha: coefficients(o), beta: coefficients(o) }, frozen: nolaSides(layer, o) };

@@ -1,7 +1,7 @@
 import { add, type NDArray, zeros } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
 import { leadingTriples } from './leading-triples.ts';
-import { loraDelta, loraForward, loraParts, loraScale } from './lora.ts';
+import { loraDelta, loraForward, loraParts, loraScale, loraWithStart } from './lora.ts';
 import { loraToPeft } from './lora-peft.ts';
 import { checkRank, type LoraOptions } from './options.ts';
 import { defineForm, type ExportedFactors } from './weight-form.ts';
@@ -17,10 +17,7 @@ export const pissa = defineForm<LoraOptions>({
   paper: 'Meng et al., NeurIPS 2024, arXiv 2404.02948',
   kinds: ['linear'],
   whenToChoose: 'Faster convergence than LoRA at one rank, for an SVD before the first step.',
-  cost: (layer, o) => {
-    const count = o.rank * (layer.out + layer.in);
-    return { trainable: count, frozen: count };
-  },
+  shapes: loraWithStart,
   init(layer, o, context) {
     checkRank('PiSSA', layer, o.rank);
     const [m, n, r] = [layer.out, layer.in, o.rank];

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { NDArray } from '../graph/index.ts';
 import { matrix, multiply, solve, svd, transpose } from '../linalg/index.ts';
 import {
-  checkCost,
   checkForwardIsWeight,
   checkGradients,
+  checkShapes,
   counts,
   exported,
   gradientsOf,
@@ -63,7 +63,7 @@ describe('RandLoRA', () => {
     const d = Math.min(m, n);
     for (const rank of [1, 3, 9]) {
       const s = shaken(await start(randlora, layer(m, n), { rank, alpha: rank }), 0.5);
-      checkCost(s);
+      checkShapes(s);
       expect(counts(s.factors.trainable)).toBe(rank >= d ? rank + d : Math.ceil(d / rank) * (rank + d));
       checkForwardIsWeight(s, x);
       expect(rankOf(minus(weightOf(s), s.original), svd)).toBe(d);

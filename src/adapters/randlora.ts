@@ -97,9 +97,13 @@ export const randlora = defineForm<RandloraOptions>({
   whenToChoose: 'Changes that need full rank at the size of a LoRA; step time is no concern.',
   options: randloraOptions,
   kinds: ['linear'],
-  cost(layer, { rank }) {
+  shapes(layer, { rank }) {
     const { d, D, N } = randloraSizes(layer, rank);
-    return { trainable: N * (rank + d), frozen: rank * d + D * N * rank };
+    return {
+      trainable: { lambda: [rank, N], gamma: [N, d] },
+      frozen: { A: [rank, 1, d], B: [D, N, rank] },
+      shared: ['A', 'B'],
+    };
   },
   init(layer, o) {
     const { d, N } = randloraSizes(layer, o.rank);

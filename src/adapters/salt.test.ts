@@ -4,7 +4,7 @@ import { svd } from '../linalg/index.ts';
 import { weightFormContract } from './form.contract.ts';
 import {
   arraysOf,
-  checkCost,
+  checkShapes,
   checkForwardIsWeight,
   checkGradients,
   counts,
@@ -59,7 +59,7 @@ describe('SALT', () => {
         const s = await start(salt, layer(9, 6), { rank: 2, ratio, relu });
         expect(maxDifference(weightOf(s), s.original)).toBeLessThan(1e-5);
         expect(maxDifference(outputOf(s, x), outputOf({ ...s, form: plain(s) }, x))).toBeLessThan(1e-5);
-        checkCost(s);
+        checkShapes(s);
         const t = ratio === 0 ? 0 : Math.max(1, Math.floor(ratio * 6));
         expect(counts(s.factors.trainable)).toBe(2 * t + 2 * (6 - t) * 2);
       }

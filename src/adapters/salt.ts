@@ -24,7 +24,13 @@ import type { LayerSpec } from '../models/architecture.ts';
 import { checkRank } from './options.ts';
 import { saltToLora } from './salt-lora.ts';
 import { type SaltOptions, saltOptions, saltSizes } from './salt-options.ts';
-import { defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
+import {
+  defineForm,
+  type FactorShapes,
+  type Factors,
+  type InitContext,
+  type Tensors,
+} from './weight-form.ts';
 
 /** W₀ = U₁ diag(S₁) V₁ + U₂ diag(S₂) V₂, the t largest singular values and the q others; V as W₀'s inner axes. */
 function decompose(weight: NDArray, t: number): Record<string, NDArray> {
@@ -63,6 +69,22 @@ function mixing(q: number, { rank, init }: SaltOptions, random: (purpose: string
   const bound = Math.sqrt(6 / rank);
   for (let i = 0; i < X.data.length; i++) X.data[i] = (2 * Number(X.data[i]) - 1) * bound;
   return { X, Y };
+}
+
+function shapes(layer: LayerSpec, o: SaltOptions): FactorShapes {
+  checkRank('SALT', layer, o.rank);
+  const { t, q } = saltSizes(layer, layer.in, o);
+  const part = (index: 1 | 2, count: number) =>
+    count === 0
+      ? {}
+      : { [`U${index}`]: [layer.out, count], [`S${index}`]: [count], [`V${index}`]: [count, layer.in] };
+  return {
+    trainable: {
+      ...(t > 0 ? { stretch: [t], shift: [t] } : {}),
+      ...(q > 0 ? { X: [q, o.rank], Y: [o.rank, q] } : {}),
+    },
+    frozen: { ...part(1, t), ...part(2, q) },
+  };
 }
 
 function begin(layer: LayerSpec, o: SaltOptions, context: InitContext): Factors {
@@ -131,10 +153,7 @@ export const salt = defineForm<SaltOptions>({
     'Few examples, far from pretraining (segmentation of medical images); the step cost does not matter.',
   options: saltOptions,
   kinds: ['linear', 'embedding', 'conv2d'],
-  cost(layer, o) {
-    const { k, t, q } = saltSizes(layer, layer.in, o);
-    return { trainable: 2 * t + 2 * q * o.rank, frozen: k * (layer.out + layer.in + 1) };
-  },
+  shapes,
   init: begin,
   weight(base, p, o) {
     const parts: Tensor[] = [];

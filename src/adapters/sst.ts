@@ -42,9 +42,13 @@ export const sst = defineForm<SstOptions>({
   whenToChoose: 'Pretraining with the trainable state of a low rank: all directions are reached in turn.',
   options: sstOptions,
   kinds: ['linear'],
-  cost(layer, { rank }) {
-    const [p, sides] = [Math.min(layer.out, layer.in), layer.out + layer.in];
-    return { trainable: rank * sides + p, frozen: p * sides + rank * p };
+  shapes(layer, { rank }) {
+    checkRank('SST', layer, rank);
+    const [m, n, p] = [layer.out, layer.in, Math.min(layer.out, layer.in)];
+    return {
+      trainable: { U: [rank, m], V: [rank, n], sigma: [p] },
+      frozen: { left: [p, m], right: [p, n], S: [rank, p] },
+    };
   },
   init(layer, o, context) {
     checkRank('SST', layer, o.rank);

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { svd } from '../linalg/index.ts';
 import {
-  checkCost,
   checkForwardIsWeight,
   checkGradients,
+  checkShapes,
   exported,
   layer,
   maxDifference,
@@ -29,7 +29,7 @@ describe('VeRA', () => {
       b: [8],
     });
     expect(s.factors.trainable.d.data[4]).toBeCloseTo(0.1);
-    checkCost(s);
+    checkShapes(s);
   });
 
   it.each([3, 14])(

@@ -39,7 +39,11 @@ export const vera = defineForm<VeraOptions>({
   whenToChoose: 'Very small adapters for many tasks, when two vectors a layer are enough.',
   options: veraOptions,
   kinds: ['linear'],
-  cost: (layer, o) => ({ trainable: layer.out + o.rank, frozen: o.rank * (layer.out + layer.in) }),
+  shapes: (layer, { rank }) => ({
+    trainable: { d: [rank], b: [layer.out] },
+    frozen: { A: [rank, layer.in], B: [layer.out, rank] },
+    shared: ['A', 'B'],
+  }),
   init(layer, o) {
     const d = zeros([o.rank]);
     d.data.fill(o.dInitial as never);

@@ -1,6 +1,6 @@
 import type { z } from 'zod';
 import type { PeftAdapter } from '../formats/peft.ts';
-import type { NDArray, Tensor } from '../graph/index.ts';
+import type { DType, NDArray, Shape, Tensor } from '../graph/index.ts';
 import type { Random } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
@@ -78,11 +78,14 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   afterStep?(info: StepInfo<O>): void | Promise<void>;
 }
 
-/** What a form costs on a layer, in numbers (not bytes). */
-export interface FormCost {
-  readonly trainable: number;
-  readonly frozen: number;
-  /** Kept by the form's steps while a run is alive. */
+/** What `init` and `steps` make for a layer, known before any of it exists. All float32 unless `dtypes` says otherwise. */
+export interface FactorShapes {
+  readonly trainable: Readonly<Record<string, Shape>>;
+  readonly frozen: Readonly<Record<string, Shape>>;
+  readonly dtypes?: Readonly<Record<string, DType>>;
+  /** Frozen factors of which layers of one shape have one array together. */
+  readonly shared?: readonly string[];
+  /** Numbers that the form's steps keep in their `state` while a run is alive. */
   readonly state?: number;
 }
 
@@ -111,7 +114,8 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   /** False where training starts elsewhere than at W₀; the default is exactly there. */
   readonly startsAtBase?: false;
   needs?(options: O): Needs;
-  cost(layer: LayerSpec, options: O): FormCost;
+  /** Shapes of the arrays that `init` makes, in its order. Throws what `init` throws where options do not fit the layer. */
+  shapes(layer: LayerSpec, options: O): FactorShapes;
   init(layer: LayerSpec, options: O, context: InitContext): Factors | Promise<Factors>;
   /** The adapted layer's output; absent: through `weight`. */
   forward?(x: Tensor, base: BaseLayer, factors: Tensors, options: O, c: Context): Tensor;

@@ -78,7 +78,7 @@ const penalized: WeightForm = {
   whenToChoose: 'Never.',
   options: adapterOptions,
   kinds: ['linear'],
-  cost: (layer, o) => ({ trainable: o.rank * (layer.out + layer.in), frozen: 0 }),
+  shapes: (layer, o) => ({ trainable: { A: [o.rank, layer.in], B: [layer.out, o.rank] }, frozen: {} }),
   init: (layer, o) => ({
     trainable: { A: zeros([o.rank, layer.in]), B: zeros([layer.out, o.rank]) },
     frozen: {},
