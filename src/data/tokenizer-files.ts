@@ -66,7 +66,7 @@ async function readLegacy(
   throw new RankineError(
     'data/no-tokenizer',
     `${folder} holds no tokenizer: none of tokenizer.json, vocab.json with merges.txt, or vocab.txt.`,
-    'Point to the folder of the checkpoint, or convert a tokenizer.model to tokenizer.json first.',
+    'Name the folder that has one (model.tokenizer in a recipe), or convert a tokenizer.model to tokenizer.json first.',
   );
 }
 

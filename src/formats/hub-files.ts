@@ -49,6 +49,22 @@ function hasAllWeights(paths: readonly string[]): boolean {
   return shard !== undefined && index && shards === Number(shard?.[1]);
 }
 
+const hasConfig = (paths: readonly string[]) => paths.includes('config.json');
+
+/** `config.json` alone: what a model's shapes need. */
+export const CONFIG_ONLY: FileChoice = {
+  choose: (paths) => paths.filter((path) => path === 'config.json'),
+  suffices: hasConfig,
+  usable: hasConfig,
+};
+
+/** Configuration and tokenizer, no weights. */
+export const WITHOUT_WEIGHTS: FileChoice = {
+  choose: (paths) => paths.filter((path) => SMALL.test(path) && !INDEX.test(path)),
+  suffices: (paths) => hasConfig(paths) && paths.some((p) => TEXT_OR_IMAGE.test(p)),
+  usable: hasConfig,
+};
+
 const TABLE = /\.(jsonl|json|csv|tsv|parquet|txt)(\.gz)?$/;
 const ABOUT = /(^|\/)(dataset_infos?\.json|README\.md|\.gitattributes)$/;
 

@@ -11,7 +11,7 @@ export interface Model {
   readonly config: ModelConfig;
   /** Every parameter of the architecture by its checkpoint name, float32. */
   readonly weights: Map<string, NDArray>;
-  /** Where it was read from. */
+  /** Folder of the files that travel with it, the tokenizer first: where it was read from, unless another was named. */
   readonly folder?: string;
   /** Parameters that the checkpoint lacks and that were drawn afresh: untrained, they are worth nothing. */
   readonly fresh: readonly string[];

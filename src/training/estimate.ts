@@ -15,7 +15,7 @@ import { spendsTogether } from './update.ts';
 /** Bytes that a run takes, by kind. */
 export interface MemoryEstimate {
   readonly weights: number;
-  /** A form's factors, frozen ones too. */
+  /** A form's factors, frozen ones too, and what its steps keep. */
   readonly adapter: number;
   readonly gradients: number;
   readonly optimizer: number;
@@ -26,12 +26,16 @@ export interface MemoryEstimate {
   readonly peak: number;
 }
 
+export type Execute = 'whole' | 'blockwise';
+
 export interface EstimateOptions {
-  readonly execution: 'whole' | 'blockwise';
+  readonly execution: Execute;
   /** All gradients stand side by side before the optimizer moves. */
   readonly together: boolean;
   /** The run evaluates, which takes a program of its own. */
   readonly evaluates: boolean;
+  /** Bytes that the form's steps keep. */
+  readonly formState?: number;
 }
 
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30, models of 3 to 12 million weights.
@@ -61,9 +65,7 @@ export function estimateMemory(
   const trained = total(traced.trainables.map((t) => t.array));
   const parts = {
     weights: total(traced.model.weights.values()),
-    adapter: total(
-      (traced.adaptation?.layers ?? []).flatMap((l) => Object.values({ ...l.frozen, ...l.trainable })),
-    ),
+    adapter: total(factors(traced)) + (options.formState ?? 0),
     // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
     gradients: trained + (options.execution === 'whole' || options.together ? trained : step.largestStage),
     optimizer: stateBytes(rules),
@@ -117,6 +119,11 @@ function structure(p: Program): string {
   return createHash('sha256')
     .update(toOnnx(simplify(p)).bytes)
     .digest('hex');
+}
+
+/** Arrays of the form, each once however many layers share it. */
+function factors({ adaptation }: Traced): Set<NDArray> {
+  return new Set((adaptation?.layers ?? []).flatMap((l) => Object.values({ ...l.frozen, ...l.trainable })));
 }
 
 function bytes(shape: readonly number[]): number {

@@ -1,10 +1,9 @@
-import { join } from 'node:path';
 import { type AdapterOptions, forms } from '../adapters/index.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
-import { readJsonObject, resolveModel } from '../formats/index.ts';
-import { createModel, loadModel, type Model, withLabels } from '../models/index.ts';
+import type { Model } from '../models/index.ts';
 import { optimizers } from '../optimizers/index.ts';
 import { type Adaptation, adapt } from './adaptation.ts';
+import { openModel } from './base-model.ts';
 import type { Setup } from './execution.ts';
 import { FULL, type Recipe } from './recipe.ts';
 import { byName } from './recipe-errors.ts';
@@ -26,15 +25,6 @@ export interface Prepared {
   /** Updates of the whole run. */
   readonly total: number;
   readonly rates: Schedule;
-}
-
-/** The base model of a recipe. */
-export async function openModel(spec: Recipe['model'], seed: number): Promise<Model> {
-  const folder = await resolveModel(spec.path);
-  if (spec.init === 'pretrained') return loadModel(folder, { task: spec.task, labels: spec.labels, seed });
-  const config = await readJsonObject(join(folder, 'config.json'));
-  const labelled = spec.labels === undefined ? config : withLabels(config, spec.labels);
-  return { ...createModel(labelled, spec.task, seed), folder };
 }
 
 /**

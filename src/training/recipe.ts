@@ -22,11 +22,17 @@ const datasetSpec = z.union([
 ]);
 
 const modelSpec = z.strictObject({
-  path: z.string().describe('folder, or owner/name[@revision] on the hub'),
+  path: z
+    .string()
+    .describe('folder, owner/name[@revision] on the hub, or with init: random a shipped shape (llama-60m)'),
   init: z
     .enum(['pretrained', 'random'])
     .default('pretrained')
     .describe('random: fresh weights from config.json'),
+  tokenizer: z
+    .string()
+    .optional()
+    .describe('folder or hub id of the tokenizer, where the model has none of its own'),
   task: z
     .enum(['language-modelling', 'sequence-classification', 'embedding', 'image-classification'])
     .optional(),

@@ -13,9 +13,9 @@ import {
 } from '../../tests/training/tiny-folder.ts';
 import { createEngine } from '../engine/index.ts';
 import { openTensorFile } from '../formats/index.ts';
+import { openModel } from './base-model.ts';
 import { createEvaluator } from './evaluation.ts';
 import { loadAdapter } from './load-adapter.ts';
-import { openModel } from './prepare.ts';
 import { parseRecipe, type RecipeInput } from './recipe.ts';
 import { openFeed } from './sources.ts';
 

@@ -17,8 +17,6 @@ import { countTrainable } from './trainables.ts';
 import { createUpdater, leavesGradients, type UpdateReport } from './update.ts';
 import { writeVersions } from './versions.ts';
 
-export { openModel } from './prepare.ts';
-
 /** What a run tells while it goes on. Plain data: it crosses from the worker to the main thread. */
 export type TrainEvent =
   | { type: 'notice'; text: string }

@@ -48,9 +48,7 @@ export interface Feed {
 /** Opens a recipe's data for a model. */
 export async function openFeed(recipe: Recipe, model: Model, signal?: AbortSignal): Promise<Feed> {
   const { data } = recipe;
-  if (!model.folder)
-    throw new RankineError('training/no-tokenizer', 'The model has no folder with a tokenizer.');
-  const tokenizer = await loadTokenizer(model.folder);
+  const tokenizer = await tokenizerOf(model);
   const report = emptyReport();
   const resolver = (id: string) => resolveDataset(id);
   let train = await openDataset(data.train, resolver);
@@ -63,6 +61,40 @@ export async function openFeed(recipe: Recipe, model: Model, signal?: AbortSigna
   return kind({ recipe, model, tokenizer, report, signal }, train, held);
 }
 
+/**
+ * The largest batch of a recipe's data. The data are read only where the length of the rows depends on them: packed and
+ * streamed rows are as long as they may be.
+ */
+export async function largestBatch(recipe: Recipe, model: Model): Promise<BatchShape> {
+  const { data, batch } = recipe;
+  const packed = data.packing !== 'none';
+  if (!packed && !data.stream) return (await openFeed(recipe, model)).largest;
+  return batchShape([batch, maxLength({ recipe, model })], batchKind(recipe, model));
+}
+
+function batchKind({ data }: Recipe, model: Model): BatchKind {
+  const labelled = model.architecture.task !== 'language-modelling';
+  return {
+    labelled,
+    causal: isCausal(model),
+    packed: !labelled && data.packing !== 'none',
+    pairs: labelled && model.architecture.type === 'bert',
+  };
+}
+
+/** @throws RankineError `training/no-tokenizer`, `training/vocabulary`; those of `loadTokenizer` */
+async function tokenizerOf({ folder, architecture }: Model): Promise<Tokenizer> {
+  if (!folder) throw new RankineError('training/no-tokenizer', 'The model has no folder with a tokenizer.');
+  const tokenizer = await loadTokenizer(folder);
+  const { vocabulary = tokenizer.size } = architecture;
+  if (tokenizer.size <= vocabulary) return tokenizer;
+  throw new RankineError(
+    'training/vocabulary',
+    `The tokenizer in ${folder} has ${tokenizer.size} tokens, but the model only ${vocabulary}.`,
+    'Name the tokenizer that belongs to the model: model.tokenizer.',
+  );
+}
+
 interface Parts {
   recipe: Recipe;
   model: Model;
@@ -71,7 +103,7 @@ interface Parts {
   signal?: AbortSignal;
 }
 
-function maxLength({ recipe, model }: Parts): number {
+function maxLength({ recipe, model }: Pick<Parts, 'recipe' | 'model'>): number {
   const limit = model.architecture.maxLength;
   const asked = recipe.data.maxLength;
   if (asked !== undefined && limit !== undefined && asked > limit)
@@ -104,7 +136,7 @@ function longest<E>(train: ExampleSource<E>, held?: ExampleSource<E>): number | 
 }
 
 async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promise<Feed> {
-  const { recipe, tokenizer, report, model } = parts;
+  const { recipe, tokenizer, report } = parts;
   const { data } = recipe;
   const toExamples = languageExamples(tokenizer, {
     maxLength: maxLength(parts),
@@ -129,7 +161,7 @@ async function languageFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
     parts,
     (from, epochs) => batches(trainSource, { ...common, from, epochs }),
     heldSource && (() => batches(heldSource, { ...common, shuffle: false })),
-    { size: [recipe.batch, lengths], labelled: false, causal: isCausal(model), packed, pairs: false },
+    [recipe.batch, lengths],
   );
 }
 
@@ -152,12 +184,11 @@ async function labelledFeed(parts: Parts, train: Dataset, held?: Dataset): Promi
     padId: tokenizer.special.pad,
     seed: recipe.seed,
   };
-  const pairs = model.architecture.type === 'bert';
   return feed(
     parts,
     (from, epochs) => labelledBatches(trainSource, { ...common, from, epochs }),
     heldSource && (() => labelledBatches(heldSource, { ...common, shuffle: false })),
-    { size: [recipe.batch, common.lengths], labelled: true, causal: isCausal(model), packed: false, pairs },
+    [recipe.batch, common.lengths],
   );
 }
 
@@ -186,11 +217,12 @@ function isCausal(model: Model): boolean {
 }
 
 function feed(
-  { recipe, report }: Parts,
+  { recipe, model, report }: Parts,
   train: (from: Position, epochs: number) => AsyncGenerator<AnyBatch>,
   validation: (() => AsyncGenerator<AnyBatch>) | undefined,
-  { size, ...kind }: BatchKind & { size: readonly [number, number] },
+  size: readonly [number, number],
 ): Feed {
+  const kind = batchKind(recipe, model);
   return {
     report,
     train: (from) => train(from, Number.POSITIVE_INFINITY),

@@ -46,7 +46,8 @@ export async function train(input: RecipeInput | Recipe, options: TrainOptions =
   }
 }
 
-function isResolved(input: RecipeInput | Recipe): input is Recipe {
+/** True for what `parseRecipe` gives. */
+export function isResolved(input: RecipeInput | Recipe): input is Recipe {
   return typeof input.adapter === 'object' && 'options' in input.adapter;
 }
 

@@ -1,8 +1,9 @@
 import type { Engine } from '../engine/index.ts';
 import type { Model } from '../models/index.ts';
 import type { Adaptation } from './adaptation.ts';
+import { openModel } from './base-model.ts';
 import { checkpointReader } from './checkpoints.ts';
-import { adaptAtStart, openModel } from './prepare.ts';
+import { adaptAtStart } from './prepare.ts';
 import type { Recipe } from './recipe.ts';
 import { runPaths } from './run-folder.ts';
 import { restoreRun } from './run-state.ts';

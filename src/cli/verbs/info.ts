@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Command } from 'commander';
-import { type FileChoice, resolveModel } from '../../formats/index.ts';
+import { CONFIG_ONLY, resolveModel } from '../../formats/index.ts';
 import { readJsonObject } from '../../formats/json-file.ts';
 import { architectureOf, type LayerGroup, type ModelInfo, modelInfo, type Task } from '../../models/index.ts';
 import type { Verb } from '../program.ts';
@@ -25,14 +25,6 @@ export const infoVerb: Verb = {
       .addHelpText('after', EXAMPLES)
       .action(run);
   },
-};
-
-const hasConfig = (paths: readonly string[]) => paths.includes('config.json');
-
-const CONFIG_ONLY: FileChoice = {
-  choose: (paths) => paths.filter((path) => path === 'config.json'),
-  suffices: hasConfig,
-  usable: hasConfig,
 };
 
 async function run(model: string, { task, json }: { task?: Task; json?: boolean }): Promise<void> {

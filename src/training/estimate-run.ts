@@ -1,0 +1,97 @@
+import { sizeOf } from '../graph/index.ts';
+import { modelConfig, tokenizerFolder } from './base-model.ts';
+import type { BatchShape } from './batch-feeds.ts';
+import { availableMemory, type Execute, estimateMemory, type MemoryEstimate } from './estimate.ts';
+import { parseRecipe, type Recipe, type RecipeInput } from './recipe.ts';
+import { type RunShapes, runShapes, shapeOnlyModel } from './run-shapes.ts';
+import { largestBatch } from './sources.ts';
+import { isResolved } from './train.ts';
+import { spendsTogether } from './update.ts';
+
+/** What a run is predicted to take, and as what it was understood. */
+export interface RunEstimate extends MemoryEstimate {
+  readonly execution: Execute;
+  readonly rows: number;
+  /** Tokens in the longest row. */
+  readonly length: number;
+  readonly parameters: number;
+  readonly trainable: number;
+}
+
+export interface EstimateRunOptions {
+  /** Tokens in the longest row, where it is known: the data then need not be read. */
+  readonly length?: number;
+  /** Bytes that `execution: auto` decides by (default: what this process may take). */
+  readonly available?: number;
+}
+
+/**
+ * Predicts the peak memory of a recipe's run by kind, in bytes, before anything is allocated: of the model `config.json`
+ * is read, of the data only what tells how long rows are.
+ *
+ * @throws RankineError those of `parseRecipe`, `resolveModel` and `openDataset`; `adapters/rank` and others where options
+ *   do not fit the model
+ */
+export async function estimateRun(
+  input: RecipeInput | Recipe,
+  options: EstimateRunOptions = {},
+): Promise<RunEstimate> {
+  const recipe = isResolved(input) ? input : parseRecipe(input);
+  const predict = await predictor(recipe, options);
+  return predict(recipe);
+}
+
+/** Predicts runs of one model on one data set that differ in anything else. */
+export type Predictor = (recipe: Recipe) => RunEstimate;
+
+/** Reads what the predictions of a recipe and its variants have in common. */
+export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}): Promise<Predictor> {
+  const config = await modelConfig(recipe.model);
+  const shape = await longestBatch(recipe, options);
+  const { available = availableMemory() } = options;
+  return (variant) => {
+    const shapes = runShapes(variant, config);
+    const length = Math.min(shape.length, variant.data.maxLength ?? shape.length);
+    return predict(variant, shapes, { ...shape, rows: variant.batch, length }, available);
+  };
+}
+
+async function longestBatch(recipe: Recipe, { length }: EstimateRunOptions): Promise<BatchShape> {
+  const known =
+    length === undefined ? recipe : { ...recipe, data: { ...recipe.data, stream: true, maxLength: length } };
+  const model = shapeOnlyModel(recipe.model, await modelConfig(recipe.model));
+  const reads = !known.data.stream && known.data.packing === 'none';
+  return largestBatch(known, reads ? { ...model, folder: await tokenizerFolder(recipe.model) } : model);
+}
+
+function predict(recipe: Recipe, shapes: RunShapes, shape: BatchShape, available: number): RunEstimate {
+  const { data, execution } = recipe;
+  const as = (how: Execute) => ({
+    execution: how,
+    ...estimateMemory(shapes, shapes.rules, shape, {
+      execution: how,
+      together: spendsTogether(recipe, shapes.adaptation?.steps),
+      evaluates: data.validation !== undefined || data.holdOut !== undefined,
+      formState: shapes.formState,
+    }),
+  });
+  return {
+    ...(execution === 'auto' ? fitting(as, available) : as(execution)),
+    rows: shape.rows,
+    length: shape.length,
+    parameters: count([...shapes.model.weights.values()]),
+    trainable: count(shapes.trainables.map((t) => t.array)),
+  };
+}
+
+/** As `chooseExecution`: one graph, unless it does not fit and layers take less. */
+function fitting<E extends MemoryEstimate>(as: (how: Execute) => E, available: number): E {
+  const whole = as('whole');
+  if (whole.peak <= available) return whole;
+  const blockwise = as('blockwise');
+  return blockwise.peak < whole.peak ? blockwise : whole;
+}
+
+function count(arrays: readonly { shape: readonly number[] }[]): number {
+  return arrays.reduce((n, { shape }) => n + sizeOf(shape), 0);
+}
