@@ -2,13 +2,15 @@
  * The table of speed and memory against PyTorch, in alternating runs of both on this machine.
  *
  *   RANKINE_PYTHON=python npm run bench [-- CASE …] [--rounds 3]
+ *   [RANKINE_PYTHON=python] npm run bench -- adapters [FORM …] [--rounds 3]
  *
  * RANKINE_PYTHON is a Python with torch, transformers and peft. Each round runs ours and theirs in processes of their
- * own, one after the other; the table gives medians over the rounds.
+ * own, one after the other; the table gives medians over the rounds. `adapters` is the table of the weight forms.
  */
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
+import { adapterTable } from './adapters.ts';
 
 interface Measured {
   tokensPerSecond: number;
@@ -39,6 +41,10 @@ const { values, positionals } = parseArgs({
   options: { rounds: { type: 'string', default: '3' } },
 });
 const python = process.env.RANKINE_PYTHON;
+if (positionals[0] === 'adapters') {
+  await adapterTable({ names: positionals.slice(1), rounds: Number(values.rounds), python });
+  process.exit();
+}
 if (!python) {
   console.error(
     'Set RANKINE_PYTHON to a Python with torch, transformers and peft: the table is a comparison.',
