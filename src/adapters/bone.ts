@@ -1,5 +1,6 @@
 import {
   add,
+  constant,
   expand,
   matmul,
   pad,
@@ -17,14 +18,20 @@ import { boneShape } from './bone-shape.ts';
 import { checkRank } from './options.ts';
 import { defineForm } from './weight-form.ts';
 
+/** I of side r. */
+function identity(r: number): Tensor {
+  const eye = zeros([r, r]);
+  for (let i = 0; i < r; i++) eye.data[i * r + i] = 1;
+  return constant(eye);
+}
+
 /** `bat`: blocks W_ij (I + K_i) + K_i, one K_i for each row of r×r blocks. */
 function batWeight(base: Tensor, K: Tensor): Tensor {
   const [m, n] = base.shape;
   const [blocks, r] = K.shape;
   // All block columns of a row of blocks at once: W₀ read as m/r matrices of n rows and r columns.
-  const product = reshape(matmul(reshape(base, [blocks, n, r]), K), [blocks, r, n / r, r]);
-  const change = add(product, reshape(K, [blocks, r, 1, r]));
-  return add(base, reshape(change, [m, n]));
+  const product = matmul(reshape(base, [blocks, n, r]), add(K, identity(r)));
+  return reshape(add(reshape(product, [blocks, r, n / r, r]), reshape(K, [blocks, r, 1, r])), [m, n]);
 }
 
 /** Copies of the last axis side by side, cut to `length`. */

@@ -123,7 +123,9 @@ function restDelta(p: Tensors, V: Tensor, o: SaltOptions): Tensor {
     );
     const eye = equal(reshape(index, [q, 1]), reshape(index, [1, q]));
     const values = where(eye, reshape(p.S2, [1, q]), 0);
-    return matmul(matmul(p.U2, sub(relu(add(values, matmul(p.X, p.Y))), values)), V);
+    const core = sub(relu(add(values, matmul(p.X, p.Y))), values);
+    // q² times the smaller of the two sides.
+    return p.U2.shape[0] <= V.shape[1] ? matmul(matmul(p.U2, core), V) : matmul(p.U2, matmul(core, V));
   }
   const low = matmul(matmul(p.U2, p.X), matmul(p.Y, V));
   if (o.relu === 'none') return low;
