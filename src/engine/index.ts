@@ -10,3 +10,4 @@ export {
 export type { Feeds } from './feeds.ts';
 export { Ledger, type MemoryKind } from './ledger.ts';
 export { compileLoop, type Loop } from './loop.ts';
+export { sumOfSquares } from './sum-of-squares.ts';

@@ -79,7 +79,13 @@ export const op = {
     greater: simd(0x44),
     greaterEqual: simd(0x46),
   },
-  f64: { splat: (offset: number) => simd(0x0a, ...at(offset)), add: simd(0xf0), multiply: simd(0xf2) },
+  f64: {
+    splat: (offset: number) => simd(0x0a, ...at(offset)),
+    add: simd(0xf0),
+    multiply: simd(0xf2),
+    /** The lower two float32 as float64. */
+    promote: simd(0x5f),
+  },
 };
 
 /** A function of i32 parameters without a result. */

@@ -1,18 +1,9 @@
+import { sumOfSquares } from '../engine/index.ts';
 import type { NDArray } from '../graph/index.ts';
 
 /** Σ xᵢ², in float64; not finite exactly where the array is not. */
 export function squares(a: NDArray): number {
-  const data = a.data as Float32Array;
-  let [s0, s1, s2, s3] = [0, 0, 0, 0];
-  const even = data.length & ~3;
-  for (let i = 0; i < even; i += 4) {
-    s0 += data[i] * data[i];
-    s1 += data[i + 1] * data[i + 1];
-    s2 += data[i + 2] * data[i + 2];
-    s3 += data[i + 3] * data[i + 3];
-  }
-  for (let i = even; i < data.length; i++) s0 += data[i] * data[i];
-  return s0 + s1 + s2 + s3;
+  return sumOfSquares(a.data as Float32Array);
 }
 
 /** 2-norm of all gradients together. */
