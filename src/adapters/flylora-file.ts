@@ -61,8 +61,8 @@ export function flyloraFromFile(
       return array;
     };
     factors.set(name, {
-      trainable: { B: read('B', [spec.out, options.rank]), bias: read('bias', [options.rank]) },
-      frozen: { A: read('A', [options.rank, spec.in]) },
+      trainable: { B: read('B', [spec.out, options.rank]) },
+      frozen: { A: read('A', [options.rank, spec.in]), bias: read('bias', [options.rank]) },
     });
   }
   return { options, factors };

@@ -15,7 +15,6 @@ import {
   sum,
   type Tensor,
   topK,
-  withGradient,
   zeros,
 } from '../graph/index.ts';
 import type { Random } from '../linalg/index.ts';
@@ -58,15 +57,12 @@ export function chosen(u: Tensor, bias: Tensor, o: FlyloraOptions): Tensor {
 }
 
 /**
- * The branch's output, whose "gradient" in the bias is how many tokens chose each rank. Tokens that the loss does not
- * depend on (padding) have a zero gradient here and are not counted.
+ * How many tokens chose each rank, by the gradient of the branch's output: tokens that the loss does not depend on
+ * (padding) have a zero gradient and are not counted.
  */
-function counted(y: Tensor, mask: Tensor, bias: Tensor): Tensor {
-  return withGradient(y, [y, bias], (g) => {
-    const size = max(abs(g), -1, true);
-    const used = mul(mask, cast(greater(size, 0), 'float32'));
-    return [g, sum(reshape(used, [-1, bias.shape[0]]), 0)];
-  });
+function counts(mask: Tensor, gradient: Tensor): Tensor {
+  const used = mul(mask, cast(greater(max(abs(gradient), -1, true), 0), 'float32'));
+  return sum(reshape(used, [-1, mask.shape[mask.shape.length - 1]]), 0);
 }
 
 /**
@@ -77,36 +73,35 @@ export const flylora = defineForm<FlyloraOptions>({
   name: 'flylora',
   title: 'FlyLoRA: Task Decoupling and Parameter Efficiency via Implicit Rank-Wise Mixture-of-Experts',
   paper: 'Zou et al., NeurIPS 2025, arXiv 2510.08396',
-  trainable: 'r m (+ r counters)',
+  trainable: 'r m',
   whenToChoose: 'Several tasks in one adapter, or adapters to be averaged; not where weights must be merged.',
   options: flyloraOptions,
   kinds: ['linear'],
-  shapes(layer, { rank, active }) {
+  shapes(layer, { rank }) {
     checkRank('FlyLoRA', layer, rank);
     return {
-      trainable: { B: [layer.out, rank], bias: [rank] },
-      frozen: { A: [rank, layer.in] },
-      state: active < rank ? rank : 0,
+      trainable: { B: [layer.out, rank] },
+      frozen: { A: [rank, layer.in], bias: [rank] },
     };
   },
   init(layer, o, context) {
     checkRank('FlyLoRA', layer, o.rank);
     const A = sparseProjection(o.rank, layer.in, nonzeros(layer.in, o), context.random('A'));
-    return { trainable: { B: zeros([layer.out, o.rank]), bias: zeros([o.rank]) }, frozen: { A } };
+    return { trainable: { B: zeros([layer.out, o.rank]) }, frozen: { A, bias: zeros([o.rank]) } };
   },
   forward(x, base, p, o, c) {
     const u = matmul(x, p.A, { transB: true });
     const source = o.stopGradient ? detach(u) : u;
     const mask = chosen(u, p.bias, o);
     const branch = matmul(mul(mask, source), p.B, { transB: true, alpha: o.alpha / o.rank });
-    const counts = c.training && o.active < o.rank;
-    return add(base.forward(x), counts ? counted(branch, mask, p.bias) : branch);
+    const watched = c.observe?.('counts', branch, [o.rank], (g) => counts(mask, g)) ?? branch;
+    return add(base.forward(x), watched);
   },
   weight(base, p, o, layer) {
     if (o.active < o.rank) throw notMergeable(layer.name);
     return add(base, loraDelta(o.alpha / o.rank, p, layer));
   },
-  steps: (o, layers) => (o.active < o.rank ? balance(o, layers) : { state: {} }),
+  steps: (o) => (o.active < o.rank ? balance(o) : { state: {} }),
   toPeft: flyloraToFile,
   fromPeft: flyloraFromFile,
 });

@@ -3,6 +3,7 @@ import {
   conv2d,
   type DType,
   evaluate,
+  fill,
   gather,
   gradients,
   input,
@@ -13,6 +14,7 @@ import {
   type Shape,
   sum,
   type Tensor,
+  withGradient,
   zeros,
 } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
@@ -97,8 +99,8 @@ function baseLayer(spec: LayerSpec, weight: Tensor): BaseLayer {
   return { spec, weight, forwardWith, forward: (x) => forwardWith(x, weight) };
 }
 
-/** A context that drops by the mask `drop:<layer>` which the test feeds. */
-function context(training: boolean): Context {
+/** A context that drops by the mask `drop:<layer>` which the test feeds; with `observed`, one that collects there. */
+function context(training: boolean, observed?: Map<string, Tensor>): Context {
   const missing = () => {
     throw new Error('not part of this test');
   };
@@ -110,6 +112,13 @@ function context(training: boolean): Context {
     conv2d: missing,
     adapted: () => true,
     dropout: (x, p) => (training && p > 0 ? mul(x, input('drop', x.shape)) : x),
+    ...(observed && {
+      observe(name, y, shape, of) {
+        const probe = fill(shape, 0);
+        observed.set(name, probe);
+        return withGradient(y, [y, probe], (g) => [g, of(g)]);
+      },
+    }),
   };
 }
 
@@ -126,13 +135,13 @@ interface Traced {
   base: Tensor;
 }
 
-export function trace(s: Started, x: NDArray, training = false): Traced {
+export function trace(s: Started, x: NDArray, training = false, observed?: Map<string, Tensor>): Traced {
   const inputs = symbols(arraysOf(s));
   const weight = input('base', s.base.shape);
   const base = baseLayer(s.spec, weight);
   const xs = input('x', x.shape, x.dtype);
   const y = s.form.forward
-    ? s.form.forward(xs, base, inputs, s.options, context(training))
+    ? s.form.forward(xs, base, inputs, s.options, context(training, observed))
     : base.forwardWith(xs, s.form.weight(weight, inputs, s.options, s.spec));
   return { y, inputs, base: weight };
 }
@@ -168,8 +177,20 @@ export function gradientsOf(s: Started, x: NDArray, training = true): Record<str
   return evaluate(program(outputs), { base: s.base, x, direction, ...arraysOf(s) });
 }
 
-/** Derived gradients against central differences, for every trainable factor; leaves out those in `except`. */
-export function checkGradients(s: Started, x: NDArray, except: string[] = [], training = true): void {
+/** What the form observes of the same, by name. */
+export function observedOf(s: Started, x: NDArray): Record<string, NDArray> {
+  const observed = new Map<string, Tensor>();
+  const { y } = trace(s, x, true, observed);
+  const direction = normal(y.shape, 55);
+  const probes = gradients(sum(mul(y, input('direction', y.shape))), [...observed.values()]);
+  const outputs = Object.fromEntries([...observed.keys()].map((name, i) => [name, probes[i]]));
+  const p = program(outputs);
+  const feeds: Record<string, NDArray> = { base: s.base, x, direction, ...arraysOf(s) };
+  return evaluate(p, Object.fromEntries(p.inputs.map(({ name }) => [name, feeds[name]])));
+}
+
+/** Derived gradients against central differences, for every trainable factor. */
+export function checkGradients(s: Started, x: NDArray, training = true): void {
   const { y } = trace(s, x, training);
   const direction = normal(y.shape, 55);
   const feeds: Record<string, NDArray> = Object.fromEntries(
@@ -179,7 +200,6 @@ export function checkGradients(s: Started, x: NDArray, except: string[] = [], tr
   const at = () => Number(evaluate(value, { ...feeds, direction }).y.data[0]);
   const derived = gradientsOf(s, x, training);
   for (const name of Object.keys(s.factors.trainable)) {
-    if (except.includes(name)) continue;
     const data = feeds[name].data as Float64Array;
     const picks = data.length <= 12 ? [...data.keys()] : [...data.keys()].filter((i) => i % 7 === 0);
     for (const i of picks) {

@@ -101,10 +101,10 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
         Object.entries(memory).map(([key, array]) => [`${name}/${key}`, array as NDArray]),
       ),
     ),
+    observes: (step) => total() < budget && untilEvent(step, o) < o.scored,
     beforeStep(info) {
       const growing = total() < budget;
       for (const layer of info.layers) {
-        layer.frozen.watch.data[0] = Number(growing);
         if (growing && o.advance && info.step > 0) addReserve(layer, of(layer), info);
         keepYoung(layer, of(layer));
       }
@@ -118,13 +118,10 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
       }
     },
     afterGradient(info) {
-      for (const layer of info.layers) {
-        const score = info.gradient(layer, 'score');
-        updateScore(of(layer), Number(score.data[0]), o);
-        score.data[0] = 0;
-      }
-      const due = info.step > o.first && info.step % o.every === 0;
-      if (due && total() < budget) growMost(info);
+      if (total() < budget && untilEvent(info.step, o) < o.scored)
+        for (const layer of info.layers)
+          updateScore(of(layer), Number(info.observed(layer, 'score').data[0]), o);
+      if (untilEvent(info.step, o) === 0 && total() < budget) growMost(info);
       for (const layer of info.layers) info.report(`increlora/rank/${layer.spec.name}`, liveRanks(layer));
     },
     afterStep: () => warm.shorten(),
@@ -146,6 +143,12 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
       if (full) layer.frozen.reserve.data.fill(0 as never);
       else if (o.advance) addReserve(layer, of(layer), info);
   }
+}
+
+/** Updates from this one to the next event: a multiple of `every` beyond `first`. */
+function untilEvent(step: number, { first, every }: IncreloraOptions): number {
+  const next = Math.max(Math.ceil(step / every), Math.floor(first / every) + 1) * every;
+  return next - step;
 }
 
 /** Share of an update that tensors of this age take; those that do not exist yet have no gradient to take. */

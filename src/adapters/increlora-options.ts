@@ -8,6 +8,11 @@ export const increloraOptions = adapterOptions.extend({
   grow: z.int().positive().default(1).describe('ranks that a chosen layer gains'),
   top: z.int().positive().default(3).describe('layers that grow at each event'),
   every: z.int().positive().default(100).describe('updates between events'),
+  scored: z
+    .int()
+    .positive()
+    .default(30)
+    .describe('updates before an event in which scores are taken; earlier ones weigh beta1 ** scored'),
   first: z.int().min(0).default(100).describe('updates before the first event'),
   warmup: z.int().min(0).optional().describe('updates over which new ranks reach the rate (default: every)'),
   maxRank: z

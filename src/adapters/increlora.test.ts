@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { createEngine } from '../engine/index.ts';
 import {
   add,
+  evaluate,
+  fill,
   gradients,
   input,
   mul,
@@ -11,9 +13,11 @@ import {
   sub,
   sum,
   type Tensor,
+  withGradient,
   zeros,
 } from '../graph/index.ts';
 import { matrix, multiply, qr, transpose } from '../linalg/index.ts';
+import type { Context } from '../models/context.ts';
 import { weightFormContract } from './form.contract.ts';
 import {
   exported,
@@ -22,6 +26,7 @@ import {
   maxDifference,
   minus,
   normal,
+  observedOf,
   outputOf,
   type Started,
   shaken,
@@ -55,10 +60,9 @@ async function steps(
         return [`${l.spec.name}#score`, value];
       }),
     );
-    const info = stepInfo(layers, t, { log, gradients: scores });
+    const info = stepInfo(layers, t, { log, observed: scores });
     await form.beforeStep!(info);
     await form.afterGradient!(info);
-    expect(Object.values(scores).every((a) => a.data[0] === 0)).toBe(true);
     await form.afterStep!(info);
     ranks.push(layers.map((l) => [...l.frozen.live.data].filter((v) => v === 1).length));
   }
@@ -108,7 +112,7 @@ describe('IncreLoRA', () => {
         ['a', 'b', 'c'].map((n) => begun({ grow, top, maxRank: 9 }, named(n))),
       );
       const layers = starts.map(adapted);
-      const { ranks, log } = await steps(layers, 60, rising);
+      const { ranks, log, form } = await steps(layers, 60, rising);
       const totals = ranks.map((r) => r.reduce((n, v) => n + v, 0));
       totals.forEach((n, t) => {
         expect(n).toBeLessThanOrEqual(9);
@@ -119,24 +123,33 @@ describe('IncreLoRA', () => {
       expect(totals[10]).toBe(Math.min(9, 3 + grow * top));
       expect(ranks[10][1]).toBe(1 + grow);
       expect(Object.keys(log.reports)).toContain('increlora/rank/b');
-      // At the budget nothing stays in reserve and nothing is watched.
+      // At the budget nothing stays in reserve and nothing is observed.
       for (const l of layers) expect([...l.frozen.reserve.data].every((v) => v === 0)).toBe(true);
-      for (const l of layers) expect(l.frozen.watch.data[0]).toBe(0);
+      expect(form.observes!(60)).toBe(false);
     }
   });
 
-  it('scores a layer by Σ|ΔW ∘ G| / √(m n) or the mean, while it watches', async () => {
+  it('scores a layer by Σ|ΔW ∘ G| / √(m n) or the mean', async () => {
     for (const scoreNorm of ['sqrt', 'mean']) {
       const s = shaken(await begun({ scoreNorm }));
-      expect(Number(gradientsOf(s, x).score.data[0])).toBe(0);
-      s.factors.frozen.watch.data[0] = 1;
       const direction = normal(trace(s, x).y.shape, 55).data as Float32Array;
       const dense = multiply(transpose(matrix(4, 9, direction)), matrix(4, 12, x.data as Float32Array)).data;
       const change = minus(weightOf(s), s.original);
       const total = dense.reduce((t, g, i) => t + Math.abs(g * Number(change.data[i])), 0);
       const wanted = total / (scoreNorm === 'sqrt' ? Math.sqrt(108) : 108);
-      expect(Number(gradientsOf(s, x).score.data[0]) / wanted).toBeCloseTo(1, 4);
+      expect(Number(observedOf(s, x).score.data[0]) / wanted).toBeCloseTo(1, 4);
     }
+  });
+
+  it('scores only in the last updates before an event, and computes the same without', async () => {
+    const s = shaken(await begun({ every: 10, first: 15, scored: 3 }));
+    const form = increlora.steps!(s.options, [adapted(s)]);
+    const seen = Array.from({ length: 41 }, (_, t) => t).filter((t) => form.observes!(t));
+    expect(seen).toEqual([18, 19, 20, 28, 29, 30, 38, 39, 40]);
+    const [factors, dense] = [trace(s, x, true), trace(s, x, true, new Map())];
+    const feeds = { base: s.base, x, ...s.factors.trainable, ...s.factors.frozen };
+    const run = ({ y }: typeof dense) => evaluate(program({ y }), feeds).y;
+    expect(maxDifference(run(factors), run(dense))).toBeLessThan(1e-12);
   });
 
   it('starts the optimizer of new ranks anew and warms them up from 0, leaving the others alone', async () => {
@@ -147,7 +160,7 @@ describe('IncreLoRA', () => {
     const form = increlora.steps!(fresh.options, [fresh]);
     const shares: Record<string, number[]> = { A0: [], A1: [], A2: [], e1: [] };
     for (let t = 0; t < 16; t++) {
-      const info = stepInfo([fresh], t, { gradients: { 'b#score': zeros([1]) } });
+      const info = stepInfo([fresh], t, { observed: { 'b#score': zeros([1]) } });
       await form.beforeStep!(info);
       await form.afterGradient!(info);
       const before = Object.keys(shares).map((n) => Number(fresh.trainable[n].data[0]));
@@ -220,7 +233,10 @@ describe('learning', () => {
       );
     const layers = starts.map(adapted);
     const symbols = new Map<string, Tensor>();
+    const probes = layers.map(() => fill([], 0));
     const losses = layers.map((l, i) => {
+      const observe: Context['observe'] = (_, y, __, of) =>
+        withGradient(y, [y, probes[i]], (g) => [g, of(g)]);
       const p = Object.fromEntries(
         Object.entries({ ...l.trainable, ...l.frozen }).map(([k, a]) => {
           const t = input(`${l.spec.name}#${k}`, a.shape);
@@ -235,20 +251,18 @@ describe('learning', () => {
         { spec: l.spec, weight: base, forwardWith, forward: () => base },
         p,
         l.options,
-        { training: true, dropout: (t: Tensor) => t } as never,
+        { training: true, dropout: (t: Tensor) => t, observe } as never,
       );
       const fit = mul(sum(square(sub(y, input(`target${i}`, [SIDE, SIDE])))), 0.5);
       return add(fit, increlora.penalty!(p, l.options, layers.length));
     });
     const names = layers.flatMap((l) => Object.keys(l.trainable).map((k) => `${l.spec.name}#${k}`));
     const loss = losses.reduce(add);
-    const g = gradients(
-      loss,
-      names.map((n) => symbols.get(n)!),
-    );
+    const g = gradients(loss, [...names.map((n) => symbols.get(n)!), ...probes]);
+    const outputs = [...names, ...layers.map((l) => `${l.spec.name}#score`)];
     const engine = await createEngine({ threads: 1 });
     const compiled = await engine.compile(
-      program({ loss, ...Object.fromEntries(names.map((n, i) => [n, g[i]])) }),
+      program({ loss, ...Object.fromEntries(outputs.map((n, i) => [n, g[i]])) }),
     );
     const arrays: Record<string, NDArray> = Object.fromEntries([
       ...targets.flatMap((t, i) => [
@@ -270,13 +284,13 @@ describe('learning', () => {
     for (let t = 0; t < total; t++) {
       const gradientsNow: Record<string, NDArray> = {};
       const log = emptyLog();
-      const info = stepInfo(layers, t, { total, log, gradients: gradientsNow });
+      const info = stepInfo(layers, t, { total, log, gradients: gradientsNow, observed: gradientsNow });
       await form.beforeStep!(info);
       const result = await compiled.run(
         Object.fromEntries(compiled.inputs.map((i) => [i.name, arrays[i.name]])),
       );
       last = Number(result.loss.data[0]);
-      for (const n of names)
+      for (const n of outputs)
         gradientsNow[n] = { ...result[n], data: (result[n].data as Float32Array).slice() };
       await form.afterGradient!(info);
       for (const reset of log.resets) {

@@ -8,8 +8,8 @@ import {
   matmul,
   mul,
   type NDArray,
-  reshape,
   type Shape,
+  size,
   sqrt,
   square,
   sub,
@@ -18,7 +18,6 @@ import {
   transpose,
   unsqueeze,
   where,
-  withGradient,
   zeros,
 } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
@@ -46,16 +45,11 @@ function delta(p: Tensors): Tensor {
   return matmul(mul(B, mul(e, p.scale)), A);
 }
 
-/**
- * ΔW, whose "gradient" in the score is Σ|ΔW ∘ ∂L/∂ΔW| divided by its norm, while the form still watches.
- */
-function watched(change: Tensor, p: Tensors, o: IncreloraOptions): Tensor {
-  const count = change.shape[0] * change.shape[1];
+/** Σ|ΔW ∘ ∂L/∂ΔW| / √(m n), or / (m n). */
+function score(change: Tensor, gradient: Tensor, o: IncreloraOptions): Tensor {
+  const count = size(change);
   const divisor = o.scoreNorm === 'sqrt' ? Math.sqrt(count) : count;
-  return withGradient(change, [change, p.score], (g) => [
-    g,
-    mul(mul(reshape(sum(abs(mul(change, g))), [1]), p.watch), 1 / divisor),
-  ]);
+  return mul(sum(abs(mul(change, gradient))), 1 / divisor);
 }
 
 /** ‖X Xᵀ − I‖_F over the rows that exist; its gradient at zero is zero. */
@@ -86,8 +80,8 @@ function begin(layer: LayerSpec, o: IncreloraOptions, context: InitContext): Fac
   const scale = zeros([1]);
   scale.data[0] = increloraScale(o, o.initialRank);
   return {
-    trainable: { ...trainable, score: zeros([1]) },
-    frozen: { live, reserve: zeros([room]), scale, watch: zeros([1]) },
+    trainable,
+    frozen: { live, reserve: zeros([room]), scale },
   };
 }
 
@@ -99,7 +93,7 @@ export const increlora = defineForm<IncreloraOptions>({
   name: 'increlora',
   title: 'IncreLoRA: Incremental Parameter Allocation Method for Parameter-Efficient Fine-tuning',
   paper: 'Zhang et al., 2023, arXiv 2308.12043',
-  trainable: 'R (m + n + 1) + 1, room for R ranks',
+  trainable: 'R (m + n + 1), room for R ranks',
   whenToChoose: 'Very small budgets that are to go to the layers where they matter most.',
   options: increloraOptions,
   kinds: ['linear'],
@@ -113,15 +107,22 @@ export const increlora = defineForm<IncreloraOptions>({
       [`e${i}`, [rows]],
     ]);
     return {
-      trainable: { ...Object.fromEntries(blocks), score: [1] },
-      frozen: { live: [room], reserve: [room], scale: [1], watch: [1] },
+      trainable: Object.fromEntries(blocks),
+      frozen: { live: [room], reserve: [room], scale: [1] },
       state: 2 + 2 * sizes.length,
     };
   },
   init: begin,
   forward(x, base, p, o, c) {
     const dropped = c.dropout(x, o.dropout, `adapter.${base.spec.name}`);
-    const change = c.training ? watched(delta(p), p, o) : delta(p);
+    if (!c.observe) {
+      const { A, B, e } = joined(p);
+      const low = mul(matmul(dropped, A, { transB: true }), mul(e, p.scale));
+      return add(base.forward(x), matmul(low, B, { transB: true }));
+    }
+    // Scores need the dense ΔW and its gradient.
+    const plain = delta(p);
+    const change = c.observe('score', plain, [], (g) => score(plain, g, o));
     if (dropped === x) return base.forwardWith(x, add(base.weight, change));
     return add(base.forward(x), matmul(dropped, change, { transB: true }));
   },

@@ -2,9 +2,9 @@ import { describe, expect, it } from 'vitest';
 import type { NDArray } from '../graph/index.ts';
 import { matrix, multiply, solve, transpose } from '../linalg/index.ts';
 import {
-  checkShapes,
   checkForwardIsWeight,
   checkGradients,
+  checkShapes,
   counts,
   exported,
   gradientsOf,

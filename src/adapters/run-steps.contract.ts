@@ -19,11 +19,16 @@ export function emptyLog(): StepLog {
   return { resets: [], reports: {}, added: [] };
 }
 
-/** The information of one step over these layers; gradients by `layer#name`. */
+/** The information of one step over these layers; gradients and what was observed by `layer#name`. */
 export function stepInfo(
   layers: readonly AdaptedLayer[],
   step: number,
-  more: { total?: number; gradients?: Record<string, NDArray>; log?: StepLog } = {},
+  more: {
+    total?: number;
+    gradients?: Record<string, NDArray>;
+    observed?: Record<string, NDArray>;
+    log?: StepLog;
+  } = {},
 ): StepInfo {
   const log = more.log ?? emptyLog();
   return {
@@ -31,6 +36,7 @@ export function stepInfo(
     total: more.total ?? 100,
     layers,
     gradient: (layer, name) => more.gradients![`${layer.spec.name}#${name}`],
+    observed: (layer, name) => more.observed![`${layer.spec.name}#${name}`],
     resetOptimizer: (layer, name) => {
       log.resets.push(`${step}:${layer.spec.name}#${name}`);
     },

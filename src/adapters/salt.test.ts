@@ -4,9 +4,9 @@ import { svd } from '../linalg/index.ts';
 import { weightFormContract } from './form.contract.ts';
 import {
   arraysOf,
-  checkShapes,
   checkForwardIsWeight,
   checkGradients,
+  checkShapes,
   counts,
   exported,
   gradientsOf,

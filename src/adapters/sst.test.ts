@@ -12,9 +12,9 @@ import {
   start,
   weightOf,
 } from './form-checks.contract.ts';
+import { emptyLog, stepInfo } from './run-steps.contract.ts';
 import { sst } from './sst.ts';
 import { drawWithoutReplacement, drift, samplingProbabilities, selected } from './sst-spectrum.ts';
-import type { StepInfo } from './weight-form.ts';
 
 for (const gradient of ['enhanced', 'tangent', 'true']) weightFormContract(sst, { rank: 4, gradient }, [sst]);
 
@@ -138,21 +138,9 @@ async function descend(
 ) {
   const own = { spec: s.spec, options: s.options, ...s.factors };
   const steps = sst.steps!(s.options, [own]);
-  const resets: string[] = [];
-  const reports: Record<string, number> = {};
+  const log = emptyLog();
   for (let step = options.from ?? 0; step < (options.from ?? 0) + options.updates; step++) {
-    const info: StepInfo = {
-      step,
-      total: 100,
-      layers: [own],
-      gradient: () => normal([1], 1),
-      resetOptimizer: (_, name) => resets.push(`${step}:${name}`),
-      addToBase: () => {},
-      report: (name, value) => {
-        reports[name] = value;
-      },
-      random: (purpose) => random(1, `${step}/${purpose}`),
-    };
+    const info = stepInfo([own], step, { log });
     await steps.beforeStep!(info);
     options.seen?.(step);
     for (const [i, a] of Object.values(s.factors.trainable).entries()) {
@@ -161,7 +149,7 @@ async function descend(
     }
     await steps.afterStep!(info);
   }
-  return { resets, reports };
+  return { resets: log.resets.map((r) => r.replace(/:.*#/, ':')), reports: log.reports };
 }
 
 it('changes only sampled vectors, keeps them unit and σ at zero or above', async () => {
@@ -209,16 +197,7 @@ it('is orthonormal and sorted after a decomposition, with the norm of W', async 
   await descend(s, { updates: 2 });
   const norm = dense(s).reduce((n, v) => n + v * v, 0);
   const own = { spec: s.spec, options: s.options, ...s.factors };
-  await sst.steps!(s.options, [own]).beforeStep!({
-    step: 2,
-    total: 9,
-    layers: [own],
-    gradient: () => normal([1], 1),
-    resetOptimizer: () => {},
-    addToBase: () => {},
-    report: () => {},
-    random: (purpose) => random(1, purpose),
-  });
+  await sst.steps!(s.options, [own]).beforeStep!(stepInfo([own], 2));
   const { left, right, S, U, V, sigma } = arraysOf(s);
   const values = Array.from(sigma.data, Number);
   expect(values).toEqual([...values].sort((a, b) => b - a));

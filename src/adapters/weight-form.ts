@@ -60,6 +60,8 @@ export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
   readonly layers: readonly AdaptedLayer<O>[];
   /** ∂L/∂ of a trainable tensor, unclipped; present in `afterGradient` and `afterStep`. */
   gradient(layer: AdaptedLayer<O>, name: string): NDArray;
+  /** What `forward` observed under this name, summed over the update's batches; where gradients are, if `observes`. */
+  observed(layer: AdaptedLayer<O>, name: string): NDArray;
   /** Zeroes the optimizer's state of a trainable tensor. */
   resetOptimizer(layer: AdaptedLayer<O>, name: string): void;
   /** Adds to a layer's frozen weight, out×in (merging during training). */
@@ -73,6 +75,8 @@ export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
 export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   /** Named arrays that must survive a resume. */
   readonly state: Record<string, NDArray>;
+  /** True for updates that record what `forward` observes (`Context.observe`): they may take another program. */
+  observes?(step: number): boolean;
   beforeStep?(info: StepInfo<O>): void | Promise<void>;
   afterGradient?(info: StepInfo<O>): void | Promise<void>;
   afterStep?(info: StepInfo<O>): void | Promise<void>;

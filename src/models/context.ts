@@ -5,6 +5,7 @@ import {
   input,
   linear,
   mul,
+  type Shape,
   type Tensor,
   transpose,
   type Window,
@@ -59,6 +60,11 @@ export interface Context {
   adapted(name: string): boolean;
   /** Zeroes elements with probability p and scales the rest, in training only. */
   dropout(x: Tensor, p: number, name: string): Tensor;
+  /**
+   * For a weight form: returns y and records, under a name of the layer's own, what `of` makes of ∂L/∂y, of this shape,
+   * summed over an update's batches. Absent where nothing is recorded: outside training, and between observed updates.
+   */
+  observe?(name: string, y: Tensor, shape: Shape, of: (gradient: Tensor) => Tensor): Tensor;
 }
 
 export interface ContextOptions {

@@ -7,10 +7,10 @@ import {
   selectLayers,
   type WeightForm,
 } from '../adapters/index.ts';
-import { input, type NDArray, type Tensor } from '../graph/index.ts';
+import { fill, input, type NDArray, type Tensor, withGradient } from '../graph/index.ts';
 import { random, transpose } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
-import type { LayerHook } from '../models/context.ts';
+import type { Context, LayerHook } from '../models/context.ts';
 import type { Model } from '../models/model.ts';
 
 /** A model with a weight form on some of its layers. */
@@ -81,10 +81,14 @@ export interface AdaptationTrace {
   factor(name: string): Tensor;
   /** Penalties of the layers that the trace has met so far; empty where the form has none. */
   penalties(): Tensor[];
+  /** Tensors whose "gradients" are what the layers met so far observe, by `factorName`. */
+  readonly observed: ReadonlyMap<string, Tensor>;
 }
 
-export function traceAdaptation(adaptation: Adaptation): AdaptationTrace {
+/** @param observing layers record what they observe */
+export function traceAdaptation(adaptation: Adaptation, observing = false): AdaptationTrace {
   const { form } = adaptation;
+  const observed = new Map<string, Tensor>();
   const inputs = new Map<string, Tensor>();
   const met = new Set<AdaptedLayer>();
   const factor = (name: string, array: NDArray): Tensor => {
@@ -106,10 +110,12 @@ export function traceAdaptation(adaptation: Adaptation): AdaptationTrace {
     (x, base, c) => {
       met.add(layer);
       const p = symbols(layer);
-      if (form.forward) return form.forward(x, base, p, layer.options, c);
+      const own = observing ? { ...c, observe: observer(layer.spec.name, observed) } : c;
+      if (form.forward) return form.forward(x, base, p, layer.options, own);
       return base.forwardWith(x, form.weight(base.weight, p, layer.options, layer.spec));
     };
   return {
+    observed,
     hooks: new Map(adaptation.layers.map((layer) => [layer.spec.name, hook(layer)])),
     factor(name) {
       const [layerName, factorKey] = name.split('#');
@@ -118,5 +124,15 @@ export function traceAdaptation(adaptation: Adaptation): AdaptationTrace {
     },
     penalties: () =>
       form.penalty ? [...met].map((l) => form.penalty!(symbols(l), l.options, adaptation.layers.length)) : [],
+  };
+}
+
+/** What is observed of y becomes the gradient of a tensor that nothing depends on. */
+function observer(layer: string, observed: Map<string, Tensor>): NonNullable<Context['observe']> {
+  return (name, y, shape, of) => {
+    const key = factorName(layer, name);
+    const probe = observed.get(key) ?? fill(shape, 0);
+    observed.set(key, probe);
+    return withGradient(y, [y, probe], (g) => [g, of(g)]);
   };
 }

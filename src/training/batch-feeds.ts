@@ -54,8 +54,8 @@ export function batchShape(
 /** Input of programs with penalties: the share of one update's penalty that falls to a batch. */
 export const SHARE = 'batch:share';
 
-export function shapeKey(shape: BatchShape): string {
-  return JSON.stringify(shape);
+export function shapeKey(shape: BatchShape, observing = false): string {
+  return JSON.stringify({ ...shape, observing });
 }
 
 /** Symbolic inputs of a batch and of its targets. */

@@ -6,6 +6,8 @@ import {
   type Execution,
   factorArrays,
   gradientName,
+  handObserved,
+  type Observe,
   type Setup,
   type Stretch,
   stretchFeeds,
@@ -29,15 +31,15 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
   const buffers = new Map<string, NDArray>();
   const { ledger } = setup.engine;
   return {
-    async step(feeds, shape, draw, consume) {
-      const key = shapeKey(shape);
-      if (!plans.has(key)) plans.set(key, compileStages(setup, shape));
+    async step(feeds, shape, draw, consume, observe) {
+      const key = shapeKey(shape, observe !== undefined);
+      if (!plans.has(key)) plans.set(key, compileStages(setup, shape, observe !== undefined));
       const stages = await plans.get(key)!;
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
       const lend = (at: number) => gradientArrays(setup, stages, at, buffers, !options.shareGradients);
       const inputs = await forward(setup, stages, run);
-      const loss = await backward(setup, stages, inputs, run, lend, consume);
+      const loss = await backward(setup, stages, inputs, run, lend, { consume, observe });
       await consumeUnused(setup, stages, consume);
       return loss;
     },
@@ -99,7 +101,7 @@ async function backward(
   inputs: NDArray[],
   run: Run,
   lend: (at: number) => Record<string, NDArray>,
-  consume: ConsumeGradient,
+  { consume, observe }: { consume: ConsumeGradient; observe?: Observe },
 ): Promise<number> {
   const { ledger } = setup.engine;
   const partial = new Map<string, NDArray>();
@@ -110,6 +112,7 @@ async function backward(
     if (stage.backward) {
       const own = { ...(inputs[i] ? { [X]: inputs[i] } : {}), ...(dy ? { [DY]: dy } : {}) };
       const result = await run(stage.backward, own, lend(i));
+      handObserved(result, observe);
       if (result.loss) loss = Number(result.loss.data[0]);
       for (const name of stage.trains) ledger.hold('gradients', gradientName(name), bytes(result, name));
       for (const name of stage.trains)
@@ -158,9 +161,9 @@ async function consumeUnused(
 /** Stages run one after the other: each gives its memory back to the next. */
 const IN_TURN = { arena: false };
 
-async function compileStages(setup: Setup, shape: BatchShape): Promise<Stage[]> {
+async function compileStages(setup: Setup, shape: BatchShape, observing: boolean): Promise<Stage[]> {
   const stages: Stage[] = [];
-  for (const { trace, forward, backward, trains, passes } of traceStages(setup, shape))
+  for (const { trace, forward, backward, trains, passes } of traceStages(setup, shape, observing))
     stages.push({
       forward: forward && (await compileStretch(setup, forward, trace, IN_TURN)),
       backward: backward && (await compileStretch(setup, backward, trace, IN_TURN)),

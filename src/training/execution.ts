@@ -22,12 +22,15 @@ import type { Trainable } from './trainables.ts';
 
 export type ConsumeGradient = (name: string, gradient: NDArray) => void | Promise<void>;
 
+export type Observe = (name: string, observed: NDArray) => void;
+
 /** Forward and backward of one batch. */
 export interface Execution {
   /**
    * Runs one batch and hands over each gradient as soon as it is complete. The array stays as it is until it is
    * released, or the next step begins.
    * @param draw number of this draw of noise: the same for the same batch of a resumed run
+   * @param observe takes what the form observes of this batch, by `factorName`; without it nothing is observed
    * @returns the batch's loss without penalties
    */
   step(
@@ -35,6 +38,7 @@ export interface Execution {
     shape: BatchShape,
     draw: number,
     consume: ConsumeGradient,
+    observe?: Observe,
   ): Promise<number>;
   /** The consumer is done with a gradient that was handed over. */
   release(name: string): void;
@@ -43,6 +47,29 @@ export interface Execution {
 /** A gradient's name in the ledger and among a program's outputs. */
 export function gradientName(trainable: string): string {
   return `d:${trainable}`;
+}
+
+const OBSERVED = 'o:';
+
+/** Derivatives of a traced result: of trainables under their `gradientName`, and what the trace observed. */
+export function derivatives(
+  trace: Trace,
+  y: Tensor,
+  trains: readonly string[],
+  x?: Tensor,
+): Record<string, Tensor> {
+  const outputs: Record<string, Tensor> = {};
+  for (const name of trains) outputs[gradientName(name)] = trace.symbol(name);
+  for (const [name, probe] of trace.observed()) outputs[`${OBSERVED}${name}`] = probe;
+  if (x) outputs.dx = x;
+  const grads = gradients(y, Object.values(outputs));
+  return Object.fromEntries(Object.keys(outputs).map((name, i) => [name, grads[i]]));
+}
+
+/** Hands over what a program observed. */
+export function handObserved(result: Readonly<Record<string, NDArray>>, observe: Observe | undefined): void {
+  for (const [name, array] of Object.entries(result))
+    if (name.startsWith(OBSERVED)) observe?.(name.slice(OBSERVED.length), array);
 }
 
 /** What a step's programs are traced from. */
@@ -65,13 +92,17 @@ export interface Trace {
   symbol(name: string): Tensor;
   /** The form's penalties on the layers traced so far, as this batch's share of them; undefined where it has none. */
   penalty(): Tensor | undefined;
+  /** Tensors whose "gradients" are what the form observes, by `factorName`. */
+  observed(): ReadonlyMap<string, Tensor>;
 }
 
-export function beginTrace(setup: Traced, training: boolean): Trace {
-  const adaptation = setup.adaptation && traceAdaptation(setup.adaptation);
+/** @param observing the form's layers record what they observe */
+export function beginTrace(setup: Traced, training: boolean, observing = false): Trace {
+  const adaptation = setup.adaptation && traceAdaptation(setup.adaptation, observing);
   const context = traceContext(setup.model.architecture, { training, hooks: adaptation?.hooks });
   return {
     context,
+    observed: () => adaptation?.observed ?? new Map(),
     symbol: (name) => (name.includes('#') ? adaptation!.factor(name) : context.parameter(name)),
     penalty() {
       const terms = adaptation?.penalties() ?? [];
@@ -146,11 +177,12 @@ export function wholeExecution(setup: Setup): Execution {
   const stretches = new Map<string, Promise<Stretch>>();
 
   return {
-    async step(feeds, shape, draw, consume) {
-      const key = shapeKey(shape);
-      if (!stretches.has(key)) stretches.set(key, buildWhole(setup, shape));
+    async step(feeds, shape, draw, consume, observe) {
+      const key = shapeKey(shape, observe !== undefined);
+      if (!stretches.has(key)) stretches.set(key, buildWhole(setup, shape, observe !== undefined));
       const stretch = await stretches.get(key)!;
       const result = await stretch.executable.run(stretchFeeds(setup, arrays, stretch, feeds, draw), buffers);
+      handObserved(result, observe);
       for (const { info } of setup.trainables) await consume(info.name, buffers[gradientName(info.name)]);
       return Number(result.loss.data[0]);
     },
@@ -160,21 +192,32 @@ export function wholeExecution(setup: Setup): Execution {
   };
 }
 
-async function buildWhole(setup: Setup, shape: BatchShape): Promise<Stretch> {
-  const { result, trace } = traceWhole(setup, shape);
+async function buildWhole(setup: Setup, shape: BatchShape, observing: boolean): Promise<Stretch> {
+  const { result, trace } = traceWhole(setup, shape, observing);
   return compileStretch(setup, result, trace);
 }
 
-/** The program of a whole step: `loss`, and every trainable's gradient under its `gradientName`. */
-export function traceWhole(setup: Traced, shape: BatchShape): { result: Program; trace: Trace } {
-  const trace = beginTrace(setup, true);
+/**
+ * The program of a whole step: `loss`, and every trainable's gradient under its `gradientName`.
+ * @param observing default: where the form ever observes
+ */
+export function traceWhole(
+  setup: Traced,
+  shape: BatchShape,
+  observing = everObserves(setup),
+): { result: Program; trace: Trace } {
+  const trace = beginTrace(setup, true, observing);
   const batch = batchInputs(shape);
   const loss = supervisedLoss(traceModel(setup, trace, batch), batch.targets, batch.weights);
   const penalty = trace.penalty();
   const names = setup.trainables.map((t) => t.info.name);
-  const grads = gradients(penalty ? add(loss, penalty) : loss, names.map(trace.symbol));
-  const outputs = Object.fromEntries(names.map((name, i) => [gradientName(name), grads[i]]));
+  const outputs = derivatives(trace, penalty ? add(loss, penalty) : loss, names);
   return { result: program({ ...outputs, loss }), trace };
+}
+
+/** The larger of a form's programs is the one that observes. */
+export function everObserves({ adaptation }: Traced): boolean {
+  return adaptation?.steps?.observes !== undefined;
 }
 
 /** The whole model: embedding, blocks, head. */

@@ -1,7 +1,7 @@
-import { add, gradients, input, mul, type Program, program, sum, type Tensor } from '../graph/index.ts';
+import { add, input, mul, type Program, program, sum, type Tensor } from '../graph/index.ts';
 import type { BatchInputs } from '../models/architecture.ts';
 import { type BatchShape, batchInputs } from './batch-feeds.ts';
-import { beginTrace, gradientName, type Trace, type Traced } from './execution.ts';
+import { beginTrace, derivatives, everObserves, type Trace, type Traced } from './execution.ts';
 import { supervisedLoss } from './objective.ts';
 
 /** A stage's input hidden states, and the gradient that arrives for its output. */
@@ -23,8 +23,15 @@ export interface TracedStage {
 
 type Body = (trace: Trace, x: Tensor | undefined, batch: BatchInputs) => Tensor;
 
-/** The programs of a step that is run layer by layer, from the embedding to the head. */
-export function traceStages(setup: Traced, shape: BatchShape): TracedStage[] {
+/**
+ * The programs of a step that is run layer by layer, from the embedding to the head.
+ * @param observing default: where the form ever observes
+ */
+export function traceStages(
+  setup: Traced,
+  shape: BatchShape,
+  observing = everObserves(setup),
+): TracedStage[] {
   const { architecture } = setup.model;
   const bodies: Body[] = [
     (t, _, batch) => architecture.embed(t.context, batch),
@@ -39,23 +46,28 @@ export function traceStages(setup: Traced, shape: BatchShape): TracedStage[] {
   let hidden: Tensor | undefined;
   let trainsBelow = false;
   for (const body of bodies) {
-    const { stage, y } = traceStage(setup, shape, body, hidden, trainsBelow);
+    const { stage, y } = traceStage({ setup, shape, observing }, body, hidden, trainsBelow);
     stages.push(stage);
     hidden = y;
     trainsBelow ||= stage.trains.length > 0;
   }
-  stages.push(traceHead(setup, shape, hidden!, trainsBelow));
+  stages.push(traceHead({ setup, shape, observing }, hidden!, trainsBelow));
   return stages;
 }
 
+interface StagesOf {
+  readonly setup: Traced;
+  readonly shape: BatchShape;
+  readonly observing: boolean;
+}
+
 function traceStage(
-  setup: Traced,
-  shape: BatchShape,
+  { setup, shape, observing }: StagesOf,
   body: Body,
   below: Tensor | undefined,
   passes: boolean,
 ): { stage: TracedStage; y: Tensor } {
-  const trace = beginTrace(setup, true);
+  const trace = beginTrace(setup, true, observing);
   const x = below && input(X, below.shape);
   const y = body(trace, x, batchInputs(shape));
   const penalty = trace.penalty();
@@ -63,12 +75,14 @@ function traceStage(
   const forward = program({ y });
   if (trains.length === 0 && !passes) return { stage: { trace, forward, trains, passes }, y };
   const along = sum(mul(y, input(DY, y.shape)));
-  const backward = program(derivatives(trace, penalty ? add(along, penalty) : along, trains, passes && x));
+  const backward = program(
+    derivatives(trace, penalty ? add(along, penalty) : along, trains, passes ? x : undefined),
+  );
   return { stage: { trace, forward, backward, trains, passes }, y };
 }
 
-function traceHead(setup: Traced, shape: BatchShape, below: Tensor, passes: boolean): TracedStage {
-  const trace = beginTrace(setup, true);
+function traceHead({ setup, shape, observing }: StagesOf, below: Tensor, passes: boolean): TracedStage {
+  const trace = beginTrace(setup, true, observing);
   const batch = batchInputs(shape);
   const x = input(X, below.shape);
   const output = setup.model.architecture.head(trace.context, x, batch);
@@ -76,19 +90,8 @@ function traceHead(setup: Traced, shape: BatchShape, below: Tensor, passes: bool
   const penalty = trace.penalty();
   const trains = usedTrainables(setup, penalty ? { loss, penalty } : { loss });
   const total = penalty ? add(loss, penalty) : loss;
-  const backward = program({ loss, ...derivatives(trace, total, trains, passes && x) });
+  const backward = program({ loss, ...derivatives(trace, total, trains, passes ? x : undefined) });
   return { trace, backward, trains, passes };
-}
-
-function derivatives(
-  trace: Trace,
-  y: Tensor,
-  trains: readonly string[],
-  x: Tensor | false | undefined,
-): Record<string, Tensor> {
-  const grads = gradients(y, [...trains.map(trace.symbol), ...(x ? [x] : [])]);
-  const outputs = Object.fromEntries(trains.map((name, i) => [gradientName(name), grads[i]]));
-  return x ? { ...outputs, dx: grads[trains.length] } : outputs;
 }
 
 /** Names of the trainable tensors that a traced result depends on. */

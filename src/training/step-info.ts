@@ -7,12 +7,14 @@ import type { UpdaterParts } from './update.ts';
 /**
  * What a form's steps see of one update.
  * @param held gradients of this update
+ * @param observed what the form observed in it
  * @param extra takes what the form reports
  * @param place how many updates each parameter has had
  */
 export function stepInfo(
   parts: UpdaterParts,
   held: ReadonlyMap<string, NDArray>,
+  observed: ReadonlyMap<string, NDArray>,
   extra: Record<string, number>,
   place: { readonly done: number },
 ): StepInfo {
@@ -23,6 +25,7 @@ export function stepInfo(
     total,
     layers: live.adaptation?.layers ?? [],
     gradient: (layer, name) => held.get(factorName(layer.spec.name, name))!,
+    observed: (layer, name) => observed.get(factorName(layer.spec.name, name))!,
     resetOptimizer(layer, name) {
       const parameter = factorName(layer.spec.name, name);
       updates.reset(parameter);

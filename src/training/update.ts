@@ -2,7 +2,7 @@ import type { FormSteps } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
 import { type AnyBatch, batchFeeds, targetCount } from './batch-feeds.ts';
-import type { Execution, Setup } from './execution.ts';
+import type { Execution, Observe, Setup } from './execution.ts';
 import { addGradient, clipFactor, globalNorm, squares } from './gradient-norm.ts';
 import { firstGradientNotFinite, firstNotFinite, notFinite } from './not-finite.ts';
 import type { Recipe } from './recipe.ts';
@@ -54,7 +54,8 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     const held = heldGradients(parts, recipe.accumulate > 1);
     const extra: Record<string, number> = {};
     const place = { done: progress.step };
-    const info = stepInfo(parts, held.gradients, extra, place);
+    const seen = observations(steps?.observes?.(progress.step) ?? false);
+    const info = stepInfo(parts, held.gradients, seen.sums, extra, place);
     const spend = async (rule: UpdateRule) => {
       const gradients = rule.parameters.map((p) => held.gradients.get(p.name)!);
       const resets = rule.parameters.map((p) => progress.resets[p.name] ?? 0);
@@ -63,8 +64,8 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     await steps?.beforeStep?.(info);
     // Gradients that stay are checked by their norm, those that are spent at once one by one.
     const loss = together
-      ? await runBatches(parts, group, held.add, () => true)
-      : await runBatches(parts, group, spendAtOnce(parts, held, spend), isSound);
+      ? await runBatches(parts, group, { take: held.add, sound: () => true, observe: seen.observe })
+      : await runBatches(parts, group, { take: spendAtOnce(parts, held, spend), sound: isSound });
     let norm = Number.NaN;
     if (together) {
       await steps?.afterGradient?.(info);
@@ -114,15 +115,33 @@ function isSound(gradient: NDArray): boolean {
   return Number.isFinite(squares(gradient));
 }
 
-/**
- * Forward and backward of an update's batches; their weighted losses add up to the mean over all targets.
- * @param sound gradients from the first unsound one on are not taken
- */
+/** What the form observed in an update's batches, summed by name. */
+function observations(observing: boolean): { sums: ReadonlyMap<string, NDArray>; observe?: Observe } {
+  const sums = new Map<string, NDArray>();
+  if (!observing) return { sums };
+  return {
+    sums,
+    observe(name, array) {
+      const before = sums.get(name);
+      if (before) addGradient(before, array);
+      else sums.set(name, array);
+    },
+  };
+}
+
+/** Who gets what an update's batches give. */
+interface Takers {
+  readonly take: Take;
+  /** Gradients from the first unsound one on are not taken. */
+  readonly sound: (gradient: NDArray) => boolean;
+  readonly observe?: Observe;
+}
+
+/** Forward and backward of an update's batches; their weighted losses add up to the mean over all targets. */
 async function runBatches(
   parts: UpdaterParts,
   group: readonly AnyBatch[],
-  take: Take,
-  sound: (gradient: NDArray) => boolean,
+  { take, sound, observe }: Takers,
 ): Promise<number> {
   const { feed, progress, execution } = parts;
   const targets = group.reduce((n, b) => n + targetCount(b), 0);
@@ -132,10 +151,11 @@ async function runBatches(
     const feeds = batchFeeds(batch, shape, targets, 1 / group.length);
     const draw = progress.draws++;
     let unsound: string | undefined;
-    const loss = await execution.step(feeds, shape, draw, async (name, array) => {
+    const consume = async (name: string, array: NDArray) => {
       unsound ??= sound(array) ? undefined : name;
       if (unsound === undefined) await take(name, array);
-    });
+    };
+    const loss = await execution.step(feeds, shape, draw, consume, observe);
     total += loss;
     if (!Number.isFinite(loss))
       throw notFinite(progress.step, await firstNotFinite(parts.setup, { feeds, shape, draw }));
