@@ -54,7 +54,10 @@ function measure(recipe: RecipeInput): number {
   const file = join(folder, 'recipe.json');
   writeFileSync(file, JSON.stringify(recipe));
   const args = [join(root, 'dist/cli/main.js'), 'train', file, '--overwrite', '--json'];
-  const text = execFileSync('nice', [process.execPath, ...args], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
+  const text = execFileSync('nice', [process.execPath, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   return JSON.parse(text.trim().split('\n').at(-1)!).peakMemory;
 }
 
@@ -86,7 +89,12 @@ async function row(size: string, execution: string, name: string, recipe: Recipe
     const measured = measure(recipe);
     cells.push(megabytes(measured), `${(100 * (peak / measured - 1)).toFixed(1)} %`);
   } catch (error) {
-    cells.push(String((error as { stderr?: string }).stderr ?? error).trim().split('\n')[0], '');
+    cells.push(
+      String((error as { stderr?: string }).stderr ?? error)
+        .trim()
+        .split('\n')[0],
+      '',
+    );
   }
   console.log(`| ${cells.join(' | ')} |`);
 }

@@ -43,6 +43,11 @@ const VERBS: readonly Entry[] = [
     load: async () => (await import('./verbs/export.ts')).exportVerb,
   },
   {
+    name: 'estimate',
+    summary: 'memory that a run will take, and what would fit less',
+    load: async () => (await import('./verbs/estimate.ts')).estimateVerb,
+  },
+  {
     name: 'info',
     summary: 'architecture, parameters and layers of a model',
     load: async () => (await import('./verbs/info.ts')).infoVerb,

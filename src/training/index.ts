@@ -13,6 +13,8 @@ export * from './load-adapter.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
 export * from './progress.ts';
+export * from './proposals.ts';
+export * from './published.ts';
 export { FULL, parseRecipe, type Recipe, type RecipeInput, recipeSchema } from './recipe.ts';
 export { byName } from './recipe-errors.ts';
 export { type RunHost, runRecipe, type TrainEvent, type TrainResult } from './run.ts';

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import { listenForInterrupt, train } from '../../training/index.ts';
-import { collected, integerFlag, numberFlag } from '../flag-values.ts';
 import type { Verb } from '../program.ts';
 import { recipeFrom, recordedRecipe } from '../recipe.ts';
 import type { RecipeFlags } from '../recipe-flags.ts';
-import { parseTargets } from '../targets.ts';
+import { flagsOf, recipeOptions } from '../recipe-options.ts';
 import { printer } from '../train/printer.ts';
 
 interface Options extends RecipeFlags {
@@ -29,27 +28,7 @@ Examples:
 
 export const trainVerb: Verb = {
   define(command: Command) {
-    command
-      .argument('[recipe]', 'recipe file; not needed where --model and --data are given')
-      .option('--model <path>', 'base model: a folder, or owner/name[@revision] on the hub')
-      .option('--data <path>', 'training data; may be given several times', collected)
-      .option('--validation <path>', 'data for evaluations during training')
-      .option('--adapter <name>', 'weight form (rankine methods lists them), or full')
-      .option('--rank <n>', 'rank of the adapter', integerFlag)
-      .option('--alpha <x>', 'scale of the adapter: alpha / rank', numberFlag)
-      .option('--targets <names>', 'layers: all-linear, suffixes with commas, or an expression', parseTargets)
-      .option('--optimizer <name>', 'optimizer (rankine methods lists them)')
-      .option('--rate <x>', 'peak learning rate', numberFlag)
-      .option('--steps <n>', 'updates', integerFlag)
-      .option('--epochs <x>', 'passes over the data, instead of steps', numberFlag)
-      .option('--batch <n>', 'rows in a batch', integerFlag)
-      .option('--accumulate <n>', 'batches per update', integerFlag)
-      .option('--seed <n>', 'seed of all that is random', integerFlag)
-      .option('--execution <how>', 'whole (fastest), blockwise (least memory) or auto')
-      .option('--output <folder>', 'folder of the run')
-      .option('--device <name>', 'cpu, cuda, webgpu, coreml, dml or wasm')
-      .option('--threads <n>', 'threads of the engine', integerFlag)
-      .option('--set <key=value>', 'any other field of the recipe, by its path', collected)
+    recipeOptions(command)
       .option('--resume', 'go on from the latest checkpoint of the run in --output')
       .option('--overwrite', 'remove what an earlier run left in --output')
       .option('--json', 'one JSON event a line on standard output')
@@ -85,8 +64,7 @@ async function run(file: string | undefined, options: Options, command: Command)
 
 /** A run that is resumed without a recipe goes on with the one that it recorded. */
 function recipeOf(file: string | undefined, options: Options) {
-  const data = options.data?.length === 1 ? options.data[0] : options.data;
-  const flags: RecipeFlags = { ...options, data };
+  const flags: RecipeFlags = flagsOf(options);
   const recorded = options.resume && file === undefined && options.model === undefined;
   return recorded ? recordedRecipe(options.output ?? 'runs/latest', flags) : recipeFrom(file, flags);
 }
