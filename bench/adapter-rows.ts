@@ -34,6 +34,8 @@ export const adapterRows: readonly AdapterRow[] = [
     },
     most: FACTORS,
   },
+  // A third of the updates score (the last 30 before every hundredth): both kinds.
+  { form: 'increlora', rank: 2, most: FACTORS },
   { form: 'increlora', options: { every: 5, first: 2 }, rank: 2, most: FACTORS },
   { form: 'dylora', rank: 8, most: FACTORS },
   { form: 'dylora', options: { mode: 'all' }, rank: 8, most: FACTORS },
