@@ -53,6 +53,7 @@ export const dora = defineForm<LoraOptions>({
     const { trainable } = loraFactors(layer, o, context);
     return { trainable: { ...trainable, magnitude: rowNorms(context.weight) }, frozen: {} };
   },
+  productScale: loraScale,
   forward(x, base, p, o, c) {
     const s = loraScale(o);
     const ratio = div(p.magnitude, detach(norms(add(base.weight, loraDelta(s, p, base.spec)))));

@@ -88,6 +88,7 @@ export const loraGa = defineForm<LoraGaOptions>({
       base: residual(context.weight, A, B, scaleOf(o)),
     };
   },
+  productScale: scaleOf,
   forward: (x, base, p, o, c) => loraForward(scaleOf(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(scaleOf(o), p, layer)),
   toPeft: (layers, o) =>

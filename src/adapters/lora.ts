@@ -92,6 +92,7 @@ export const lora = defineForm<LoraOptions>({
   title: 'LoRA: Low-Rank Adaptation of Large Language Models',
   paper: 'Hu et al., ICLR 2022, arXiv 2106.09685',
   whenToChoose: 'The default: cheap, well understood, loaded by every tool.',
+  productScale: loraScale,
   forward: (x, base, p, o, c) => loraForward(loraScale(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(loraScale(o), p, layer)),
   toPeft: (layers, o) => loraToPeft(layers, o, {}),

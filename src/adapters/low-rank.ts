@@ -75,6 +75,7 @@ export const lowRank = defineForm<LowRankOptions>({
       o.init === 'spectral' ? spectralFactors(context.weight, o, context) : randomFactors(layer, o, context);
     return { trainable: factors, frozen: {} };
   },
+  productScale: (o) => o.alpha / o.rank,
   forward(x, base, p, o) {
     const y = matmul(matmul(x, p.A, { transB: true }), p.B, { transB: true, alpha: o.alpha / o.rank });
     return base.bias ? add(y, base.bias) : y;

@@ -36,6 +36,7 @@ export const pissa = defineForm<LoraOptions>({
       base: residual(context.weight, A, B, scale),
     };
   },
+  productScale: loraScale,
   forward: (x, base, p, o, c) => loraForward(loraScale(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(loraScale(o), p, layer)),
   // On W₀ itself the change is s (B A − B₀ A₀): a LoRA of twice the rank, so alpha doubles too.

@@ -67,6 +67,7 @@ export const relora = defineForm<ReloraOptions>({
   options: reloraOptions,
   kinds: ['linear'],
   whenToChoose: 'Pretraining with the optimizer state of a low rank, after a short start in full.',
+  productScale: loraScale,
   forward: (x, base, p, o, c) => loraForward(loraScale(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(loraScale(o), p, layer)),
   steps: cycles,

@@ -13,6 +13,7 @@ export const rslora = defineForm<LoraOptions>({
   title: 'A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA',
   paper: 'Kalajdzievski, 2023, arXiv 2312.03732',
   whenToChoose: 'LoRA at high ranks (64 and more), where α/r makes the update vanish.',
+  productScale: scaleOf,
   forward: (x, base, p, o, c) => loraForward(scaleOf(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(scaleOf(o), p, layer)),
   toPeft: (layers, o) => loraToPeft(layers, o, { use_rslora: true }),

@@ -123,6 +123,11 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   init(layer: LayerSpec, options: O, context: InitContext): Factors | Promise<Factors>;
   /** The adapted layer's output; absent: through `weight`. */
   forward?(x: Tensor, base: BaseLayer, factors: Tensors, options: O, c: Context): Tensor;
+  /**
+   * s where the trained change is s B A with factors A (r×n) and B (m×r) of those names, added to a weight that does
+   * not train (in DoRA, to what is normalized); absent for every other structure.
+   */
+  productScale?(options: O): number;
   /** The effective weight, out×in. */
   weight(base: Tensor, factors: Tensors, options: O, layer: LayerSpec): Tensor;
   /** Added to the loss while training, per layer. */

@@ -13,6 +13,8 @@ export interface ParameterInfo {
   /** The factor's name in its form (A, B, …). */
   readonly factor?: string;
   readonly layer?: LayerSpec;
+  /** s of a factor A ∈ R^{r×n} or B ∈ R^{m×r} whose layer's weight (V in DoRA) holds the term s B A. */
+  readonly scale?: number;
 }
 
 export interface StateSpec {

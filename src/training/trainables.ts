@@ -28,6 +28,7 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
         role: 'factor' as const,
         factor,
         layer: layer.spec,
+        ...(isProduct(factor) && { scale: adaptation.form.productScale?.(layer.options) }),
       },
       array,
     })),
@@ -35,6 +36,11 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
   checkModules(architecture, adaptation.options.modulesToSave);
   const extra = names.filter((name) => besideForm(name, adaptation, model));
   return [...factors, ...extra.map(base)];
+}
+
+/** A and B are the product's factors in every form that has one. */
+function isProduct(factor: string): boolean {
+  return factor === 'A' || factor === 'B';
 }
 
 function besideForm(name: string, adaptation: Adaptation, model: Model): boolean {
