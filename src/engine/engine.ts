@@ -119,11 +119,19 @@ function executable(
  * output may not: it could be written while something still reads the other.
  */
 function directOutputs(feeds: Feeds, into: Feeds): Set<string> {
-  const taken = Object.values(feeds);
+  // By buffer: only arrays of one buffer can share memory, and a step may have thousands.
+  const taken = new Map<ArrayBufferLike, NDArray[]>();
+  const take = (array: NDArray) => {
+    const { buffer } = array.data;
+    const others = taken.get(buffer);
+    if (others) others.push(array);
+    else taken.set(buffer, [array]);
+  };
+  for (const array of Object.values(feeds)) take(array);
   const direct = new Set<string>();
   for (const [name, array] of Object.entries(into)) {
-    if (!taken.some((other) => overlap(array, other))) direct.add(name);
-    taken.push(array);
+    if (!taken.get(array.data.buffer)?.some((other) => overlap(array, other))) direct.add(name);
+    take(array);
   }
   return direct;
 }
