@@ -45,6 +45,7 @@ export const adalora = defineForm<AdaloraOptions>({
   whenToChoose: 'One small rank budget for the whole model, spent on the layers that need it most.',
   options: adaloraOptions,
   kinds: ['linear'],
+  sized: (rank) => ({ rank, targetRank: Math.max(1, Math.round((2 * rank) / 3)) }),
   shapes(layer, { rank }) {
     checkRank('AdaLoRA', layer, rank);
     return {

@@ -77,6 +77,7 @@ export const flylora = defineForm<FlyloraOptions>({
   whenToChoose: 'Several tasks in one adapter, or adapters to be averaged; not where weights must be merged.',
   options: flyloraOptions,
   kinds: ['linear'],
+  sized: (rank) => ({ rank, active: Math.max(1, Math.round(rank / 4)), alpha: 2 * rank }),
   shapes(layer, { rank }) {
     checkRank('FlyLoRA', layer, rank);
     return {

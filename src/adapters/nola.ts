@@ -37,6 +37,7 @@ export const nola = defineForm<NolaOptions>({
   whenToChoose: 'Very many adapters to store: size is free of rank and width.',
   options: nolaOptions,
   kinds: ['linear'],
+  sized: (bases) => ({ bases }),
   shapes(layer, { rank, bases, start }) {
     checkRank('NOLA', layer, rank);
     return {

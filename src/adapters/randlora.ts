@@ -97,6 +97,7 @@ export const randlora = defineForm<RandloraOptions>({
   whenToChoose: 'Changes that need full rank at the size of a LoRA; step time is no concern.',
   options: randloraOptions,
   kinds: ['linear'],
+  sized: (rank) => ({ rank, alpha: 20 * rank }),
   shapes(layer, { rank }) {
     const { d, D, N } = randloraSizes(layer, rank);
     return {

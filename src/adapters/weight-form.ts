@@ -118,6 +118,8 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   /** False where training starts elsewhere than at W₀; the default is exactly there. */
   readonly startsAtBase?: false;
   needs?(options: O): Needs;
+  /** Options of size n, for budgets; absent: rank n alone. What goes with the size (a target, a scale) goes along. */
+  sized?(n: number): Partial<O>;
   /** Shapes of the arrays that `init` makes, in its order. Throws what `init` throws where options do not fit the layer. */
   shapes(layer: LayerSpec, options: O): FactorShapes;
   init(layer: LayerSpec, options: O, context: InitContext): Factors | Promise<Factors>;
