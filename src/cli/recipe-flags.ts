@@ -30,7 +30,7 @@ export type RecipeFlags = { readonly [Flag in keyof typeof FLAG_FIELDS]?: unknow
 type Fields = Record<string, unknown>;
 
 /** Fields that a recipe may write as one word, and what the word stands for. */
-const MAIN_KEYS: Readonly<Record<string, string>> = {
+export const MAIN_KEYS: Readonly<Record<string, string>> = {
   model: 'path',
   data: 'train',
   adapter: 'method',

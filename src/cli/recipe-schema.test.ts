@@ -39,8 +39,27 @@ test('the recipes of the quickstart follow it', () => {
   }
 });
 
-test('fields are described, for editors to show', () => {
-  const { properties } = recipeJsonSchema() as { properties: Record<string, { description?: string }> };
-  expect(properties.adapter.description).toBe('weight form, or full');
-  expect(properties.clip.description).toContain('norm');
+interface Node {
+  description?: string;
+  const?: string;
+  properties?: Record<string, Node>;
+  anyOf?: Node[];
+  oneOf?: Node[];
+}
+
+/** Paths of all fields without a description; constants, which choose among alternatives, need none. */
+function undescribed(node: Node, at: string): string[] {
+  const inner = [...(node.anyOf ?? []), ...(node.oneOf ?? [])].flatMap((n) => undescribed(n, at));
+  const own = Object.entries(node.properties ?? {}).flatMap(([name, field]) => {
+    const path = `${at}.${name}`;
+    const missing = field.description === undefined && field.const === undefined;
+    return [...(missing ? [path] : []), ...undescribed(field, path)];
+  });
+  return [...inner, ...own];
+}
+
+test('every field is described, for editors and docs/recipe.md to show', () => {
+  const schema = recipeJsonSchema() as Node;
+  expect(schema.properties!.adapter.description).toBe('weight form, or full');
+  expect(undescribed(schema, 'recipe')).toEqual([]);
 });

@@ -52,6 +52,9 @@ describe('the three forms of a recipe', () => {
     const flags = { model: 'base', data: ['a.jsonl', 'b.jsonl'] };
     expect((await recipeFrom(undefined, flags)).data.train).toEqual(['a.jsonl', 'b.jsonl']);
     await expect(recipeFrom(undefined, { model: 'base' })).rejects.toMatchObject({ code: 'cli/no-recipe' });
+    const set = ['model.path=base', 'data.train=a.jsonl'];
+    expect(await recipeFrom(undefined, { set })).toMatchObject({ model: { path: 'base' } });
+    await expect(recipeFrom(undefined, { set: set.slice(0, 1) })).rejects.toThrow('nor --data');
   });
 });
 
@@ -72,6 +75,13 @@ describe('a wrong recipe is refused with file and line', () => {
     ],
     ['wrong type', YAML.replace('epochs: 2', 'epochs: two'), 'recipe/invalid', /, line 6: .*"epochs"/],
     ['unknown method', YAML.replace('lora', 'lroa'), 'recipe/unknown-method', /, line 5: .*"lroa".*"lora"/],
+    [
+      'unknown schedule',
+      `${YAML}schedule: { kind: cosnie }\n`,
+      'recipe/unknown-method',
+      /, line 7: .*"cosine"/,
+    ],
+    ['unknown schedule, one word', `${YAML}schedule: cosnie\n`, 'recipe/unknown-method', /, line 7: /],
     ['missing field', 'data: a.jsonl\n', 'recipe/invalid', /missing-field\.yaml: .*"model"/],
     ['broken YAML', 'model: base\ndata: [a\n', 'recipe/unreadable', /, line \d+: /],
     ['no object', '- a\n', 'recipe/not-an-object', /no object/],

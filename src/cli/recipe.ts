@@ -2,7 +2,7 @@ import { RankineError } from '../errors.ts';
 import { parseRecipe, readRecipe, runPaths } from '../training/index.ts';
 import type { Chosen, Recipe } from '../training/recipe.ts';
 import { type RecipeFile, readRecipeFile } from './recipe-file.ts';
-import { flagPaths, overlayFlags, type RecipeFlags } from './recipe-flags.ts';
+import { flagPaths, MAIN_KEYS, overlayFlags, type RecipeFlags } from './recipe-flags.ts';
 import { factOf } from './report-error.ts';
 
 /**
@@ -12,14 +12,16 @@ import { factOf } from './report-error.ts';
  */
 export async function recipeFrom(file: string | undefined, flags: RecipeFlags): Promise<Recipe> {
   const read = file === undefined ? undefined : await readRecipeFile(file);
-  if (!read && (flags.model === undefined || flags.data === undefined))
+  const input = overlayFlags(read?.content ?? {}, flags);
+  const missing = ['model', 'data'].find((field) => input[field] === undefined);
+  if (!read && missing !== undefined)
     throw new RankineError(
       'cli/no-recipe',
-      `There is neither a recipe nor ${flags.model === undefined ? '--model' : '--data'}.`,
+      `There is neither a recipe nor --${missing}.`,
       'Give a recipe file, or both --model and --data.',
     );
   try {
-    return parseRecipe(overlayFlags(read?.content ?? {}, flags));
+    return parseRecipe(input);
   } catch (error) {
     throw read && error instanceof RankineError ? located(error, read, flagPaths(flags)) : error;
   }
@@ -49,6 +51,7 @@ function located(error: RankineError, read: RecipeFile, set: readonly string[]):
 /** The field that an error of `parseRecipe` names in quotes. */
 function fieldOf({ code, message }: RankineError): string | undefined {
   if (!code.startsWith('recipe/')) return undefined;
-  const method = /^There is no (adapter|optimizer) "/.exec(message)?.[1];
-  return method ? `${method}.method` : (/^The recipe[^"]*"([^"]+)"/.exec(message)?.[1] ?? '');
+  const chosen = /^There is no (adapter|optimizer|schedule) "/.exec(message)?.[1];
+  if (chosen) return `${chosen}.${MAIN_KEYS[chosen]}`;
+  return /^The recipe[^"]*"([^"]+)"/.exec(message)?.[1] ?? '';
 }

@@ -6,18 +6,33 @@ import { byName, checked } from './recipe-errors.ts';
 
 const path = z.union([z.string(), z.array(z.string()).min(1)]);
 
-const datasetSpec = z.union([
+export const datasetSpec = z.union([
   path,
   z.strictObject({
-    path,
-    format: z.enum(['jsonl', 'json', 'csv', 'tsv', 'parquet', 'text']).optional(),
-    split: z.string().optional(),
-    columns: z.record(z.string(), z.string()).optional(),
-    skip: z.int().min(0).optional(),
-    limit: z.int().positive().optional(),
-    unit: z.enum(['line', 'paragraph', 'file']).optional(),
-    delimiter: z.string().optional(),
-    header: z.array(z.string()).optional(),
+    path: path.describe('files, folders, patterns, or owner/name on the hub; rows follow in this order'),
+    format: z
+      .enum(['jsonl', 'json', 'csv', 'tsv', 'parquet', 'text'])
+      .optional()
+      .describe('how the files are written (default: by their endings)'),
+    split: z
+      .string()
+      .optional()
+      .describe('which files of a folder or of a hub data set (default of the hub: train)'),
+    columns: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe('other names for columns: {prompt: question} reads the column question as prompt'),
+    skip: z.int().min(0).optional().describe('rows left out at the start'),
+    limit: z.int().positive().optional().describe('rows read at most'),
+    unit: z
+      .enum(['line', 'paragraph', 'file'])
+      .optional()
+      .describe('what a row of a text file is (default: line)'),
+    delimiter: z.string().optional().describe('between columns of CSV and TSV (default: comma, tab)'),
+    header: z
+      .array(z.string())
+      .optional()
+      .describe('names of the columns of a CSV or TSV file that has no header line'),
   }),
 ]);
 
@@ -35,7 +50,8 @@ const modelSpec = z.strictObject({
     .describe('folder or hub id of the tokenizer, where the model has none of its own'),
   task: z
     .enum(['language-modelling', 'sequence-classification', 'embedding', 'image-classification'])
-    .optional(),
+    .optional()
+    .describe('what the model is for (default: what config.json says)'),
   labels: z
     .union([z.int().min(2), z.array(z.string()).min(2)])
     .optional()
@@ -43,7 +59,9 @@ const modelSpec = z.strictObject({
 });
 
 const dataSpec = z.strictObject({
-  train: datasetSpec,
+  train: datasetSpec.describe(
+    'what is learned: a file, folder, pattern or hub id, several of them, or an object',
+  ),
   validation: datasetSpec
     .optional()
     .describe('evaluated during training; the best checkpoint is chosen on it'),
@@ -57,9 +75,20 @@ const dataSpec = z.strictObject({
     .min(2)
     .optional()
     .describe('tokens in a row at most (default: the model’s limit, 1,024 at most)'),
-  truncation: z.enum(['keep-start', 'keep-end', 'drop', 'error', 'split']).optional(),
-  lossOn: z.enum(['all', 'completions', 'assistant']).optional(),
-  packing: z.enum(['none', 'first-fit', 'sequential']).default('none'),
+  truncation: z
+    .enum(['keep-start', 'keep-end', 'drop', 'error', 'split'])
+    .optional()
+    .describe('what becomes of examples that are too long (default: plain text split, others keep-start)'),
+  lossOn: z
+    .enum(['all', 'completions', 'assistant'])
+    .optional()
+    .describe(
+      'tokens that are learned (default: all of plain text, completions of prompts, the assistant’s of chats)',
+    ),
+  packing: z
+    .enum(['none', 'first-fit', 'sequential'])
+    .default('none')
+    .describe('several examples in a row, no attention across them: where each fits first, or in file order'),
   template: z.string().optional().describe('name of the chat template'),
   stream: z.boolean().default(false).describe('tokenize on demand: for files larger than memory'),
 });
@@ -75,16 +104,24 @@ const scheduleSpec = z.discriminatedUnion('kind', [
     kind: z.literal('warmup-stable-decay'),
     warmup,
     final,
-    decay: z.number().positive(),
-    shape: z.enum(['linear', 'cosine', '1-sqrt']).optional(),
+    decay: z.number().positive().describe('share of the run below 1, else updates, in which the rate falls'),
+    shape: z.enum(['linear', 'cosine', '1-sqrt']).optional().describe('curve of the fall (default: linear)'),
   }),
-  z.strictObject({ kind: z.literal('inverse-sqrt'), warmup, timescale: z.number().positive().optional() }),
+  z.strictObject({
+    kind: z.literal('inverse-sqrt'),
+    warmup,
+    timescale: z
+      .number()
+      .positive()
+      .optional()
+      .describe('updates after which the rate has fallen by √2 (default: the warm-up, else 10,000)'),
+  }),
   z.strictObject({
     kind: z.literal('jagged-cosine'),
     warmup,
     final,
-    restartEvery: z.int().positive(),
-    restartWarmup: z.int().min(0),
+    restartEvery: z.int().positive().describe('updates from one restart to the next'),
+    restartWarmup: z.int().min(0).describe('updates in which the rate rises again after a restart'),
   }),
 ]);
 
@@ -98,15 +135,24 @@ export const recipeSchema = z.strictObject({
     .union([z.string(), named('weight form')])
     .default('lora')
     .describe('weight form, or full'),
-  optimizer: z.union([z.string(), named('optimizer')]).default('adamw'),
-  schedule: z.union([z.string(), scheduleSpec]).default({ kind: 'linear', warmup: 0.03, final: 0 }),
+  optimizer: z
+    .union([z.string(), named('optimizer')])
+    .default('adamw')
+    .describe('how gradients move what is trained'),
+  schedule: z
+    .union([z.string(), scheduleSpec])
+    .default({ kind: 'linear', warmup: 0.03, final: 0 })
+    .describe('how the rate changes over the run'),
   rate: z.number().positive().optional().describe('peak learning rate (default 2e-4, full: 2e-5)'),
   steps: z.int().positive().optional().describe('updates; instead of epochs'),
   epochs: z.number().positive().optional().describe('passes over the data (default 1)'),
   batch: z.int().positive().default(8).describe('rows in a batch'),
   accumulate: z.int().positive().default(1).describe('batches per update'),
   clip: z.number().min(0).default(1).describe('largest 2-norm of all gradients together; 0: none'),
-  seed: z.int().default(0),
+  seed: z
+    .int()
+    .default(0)
+    .describe('of all that is random: fresh weights, factors, the order of the data, dropout'),
   execution: z
     .enum(['auto', 'whole', 'blockwise'])
     .default('auto')
@@ -126,7 +172,10 @@ export const recipeSchema = z.strictObject({
   keep: z.int().positive().default(2).describe('checkpoints kept besides the best'),
   patience: z.int().positive().optional().describe('evaluations without improvement before stopping'),
   logEvery: z.int().positive().default(10).describe('updates between log lines'),
-  device: z.enum(['cpu', 'cuda', 'webgpu', 'coreml', 'dml', 'wasm']).default('cpu'),
+  device: z
+    .enum(['cpu', 'cuda', 'webgpu', 'coreml', 'dml', 'wasm'])
+    .default('cpu')
+    .describe('where programs run'),
   threads: z.int().positive().optional().describe('threads of the engine (default: all cores)'),
   output: z.string().default('runs/latest').describe('folder of the run'),
 });
