@@ -4,8 +4,10 @@ import {
   cast,
   concat,
   constant,
+  div,
   greater,
   matmul,
+  maximum,
   mul,
   type NDArray,
   type Shape,
@@ -15,9 +17,8 @@ import {
   sub,
   sum,
   type Tensor,
-  transpose,
   unsqueeze,
-  where,
+  withGradient,
   zeros,
 } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
@@ -27,16 +28,29 @@ import { productsToPeft } from './lora-peft.ts';
 import { checkRank } from './options.ts';
 import { type Arrays, defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
 
+interface Joined {
+  readonly A: Tensor;
+  readonly B: Tensor;
+  readonly e: Tensor;
+}
+
+/** By the first block's A: forward and penalty of one trace join once, so that gradients are cut into blocks once. */
+const known = new WeakMap<Tensor, Joined>();
+
 /** A, B and e of all blocks; e is what is trained where ranks are live, 1e-5 in reserve, 0 in empty room. */
-function joined(p: Tensors) {
+function joined(p: Tensors): Joined {
+  const before = known.get(p.A0);
+  if (before) return before;
   const names = Object.keys(p).filter((name) => /^A\d+$/.test(name));
-  const blocks = names.map((name) => name.slice(1)).sort((a, b) => Number(a) - Number(b));
+  const blocks = names.map((name) => name.slice(1)).sort((x, y) => Number(x) - Number(y));
   const of = (name: string, axis: number) =>
     concat(
       blocks.map((i) => p[`${name}${i}`]),
       axis,
     );
-  return { A: of('A', 0), B: of('B', 1), e: add(mul(of('e', 0), p.live), p.reserve) };
+  const all = { A: of('A', 0), B: of('B', 1), e: add(mul(of('e', 0), p.live), p.reserve) };
+  known.set(p.A0, all);
+  return all;
 }
 
 /** ΔW = s B diag(e) A. */
@@ -52,16 +66,23 @@ function score(change: Tensor, gradient: Tensor, o: IncreloraOptions): Tensor {
   return mul(sum(abs(mul(change, gradient))), 1 / divisor);
 }
 
-/** ‖X Xᵀ − I‖_F over the rows that exist; its gradient at zero is zero. */
-function deviation(rows: Tensor, exists: Tensor): Tensor {
-  const own = mul(rows, unsqueeze(exists, 1));
-  const gram = matmul(own, own, { transB: true });
+/**
+ * ‖X Xᵀ − I‖_F over the rows of A, or the columns of B, that exist. Its gradient 2 (X Xᵀ − I) X / ‖X Xᵀ − I‖ is zero where
+ * the norm is.
+ */
+function deviation(X: Tensor, exists: Tensor, side: 'rows' | 'columns'): Tensor {
+  const mask = side === 'rows' ? unsqueeze(exists, 1) : exists;
+  const own = mul(X, mask);
+  const gram = side === 'rows' ? matmul(own, own, { transB: true }) : matmul(own, own, { transA: true });
   const k = exists.shape[0];
   const eye = zeros([k, k]);
   for (let i = 0; i < k; i++) eye.data[i * k + i] = 1;
-  const squares = sum(square(sub(gram, mul(constant(eye), unsqueeze(exists, 1)))));
-  const positive = greater(squares, 0);
-  return where(positive, sqrt(where(positive, squares, 1)), 0);
+  const off = sub(gram, mul(constant(eye), exists));
+  const norm = sqrt(sum(square(off)));
+  return withGradient(norm, [X], (g) => {
+    const along = mul(off, div(mul(g, 2), maximum(norm, 1e-20)));
+    return [side === 'rows' ? matmul(along, own) : matmul(own, along)];
+  });
 }
 
 function begin(layer: LayerSpec, o: IncreloraOptions, context: InitContext): Factors {
@@ -130,7 +151,7 @@ export const increlora = defineForm<IncreloraOptions>({
   penalty(p, o, layers) {
     const { A, B } = joined(p);
     const exists = cast(greater(add(p.live, p.reserve), 0), 'float32');
-    const both = add(deviation(A, exists), deviation(transpose(B), exists));
+    const both = add(deviation(A, exists, 'rows'), deviation(B, exists, 'columns'));
     return mul(both, o.orthogonality / (2 * layers));
   },
   steps: grow,
