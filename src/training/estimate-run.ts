@@ -71,6 +71,7 @@ function predict(recipe: Recipe, shapes: RunShapes, shape: BatchShape, available
     ...estimateMemory(shapes, shapes.rules, shape, {
       execution: how,
       together: spendsTogether(recipe, shapes.adaptation?.steps),
+      sums: recipe.accumulate > 1,
       evaluates: data.validation !== undefined || data.holdOut !== undefined,
       formState: shapes.formState,
     }),

@@ -42,6 +42,7 @@ async function tinyRun(adapter?: { method: string }, layers = 2) {
     estimateMemory(setup, live.updates.rules, shape(rows, length), {
       execution: 'whole',
       together: true,
+      sums: false,
       evaluates: false,
       ...options,
     });

@@ -1,15 +1,15 @@
-import { createHash } from 'node:crypto';
 import { totalmem } from 'node:os';
-import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
+import { type NDArray, sizeOf } from '../graph/index.ts';
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
-import { gradientName, type Traced, traceWhole } from './execution.ts';
+import type { Traced } from './execution.ts';
 import { type ProgramMemory, programMemory } from './liveness.ts';
 import type { Recipe } from './recipe.ts';
 import type { Live } from './run-state.ts';
 import type { Feed } from './sources.ts';
-import { traceStages } from './stages.ts';
+import { blockwiseStep, type StepMemory, totalBytes, wholeStep } from './step-memory.ts';
+import type { Trainable } from './trainables.ts';
 import { spendsTogether } from './update.ts';
 
 /** Bytes that a run takes, by kind. */
@@ -32,20 +32,25 @@ export interface EstimateOptions {
   readonly execution: Execute;
   /** All gradients stand side by side before the optimizer moves. */
   readonly together: boolean;
+  /** Several batches add up in arrays of their own. */
+  readonly sums: boolean;
   /** The run evaluates, which takes a program of its own. */
   readonly evaluates: boolean;
   /** Bytes that the form's steps keep. */
   readonly formState?: number;
 }
 
-// Measured on Linux x64, Node 20, ONNX Runtime 1.30, models of 3 to 12 million weights.
-/** Node with this package and ONNX Runtime loaded. */
-const PROCESS_BYTES = 180e6;
+// Measured on Linux x64, Node 20, ONNX Runtime 1.30: least squares over `npm run bench -- memory`.
+/** Node's two threads with this package, ONNX Runtime, and what waits for the collector. */
+const PROCESS_BYTES = 231e6;
 /** A compiled program, and each of its operators. */
-const PROGRAM_BYTES = 8e6;
-const NODE_BYTES = 40e3;
+const PROGRAM_BYTES = 6e6;
+const NODE_BYTES = 11.5e3;
 /** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
-const ARENA = 1.2;
+const ARENA = 1.07;
+/** What decompositions on the host leave to the collector for each number of a matrix, and when it comes at the latest. */
+const DECOMPOSED_BYTES = 32;
+const COLLECTED_BYTES = 50e6;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled.
@@ -57,83 +62,78 @@ export function estimateMemory(
   shape: BatchShape,
   options: EstimateOptions,
 ): MemoryEstimate {
-  const step = options.execution === 'whole' ? wholeStep(traced, shape) : blockwiseStep(traced, shape);
-  const evaluation = options.evaluates
-    ? programMemory(traceEvaluation(traced, shape).result, new Set())
-    : NOTHING;
-  const programs = [...step.programs, evaluation];
-  const trained = total(traced.trainables.map((t) => t.array));
+  const { step, begin, ...counts } = countMemory(traced, rules, shape, options);
+  const programs = [...step.programs, ...counts.evaluation, ...(begin?.programs ?? [])];
   const parts = {
-    weights: total(traced.model.weights.values()),
-    adapter: total(factors(traced)) + (options.formState ?? 0),
+    weights: counts.weights,
+    adapter: counts.adapter,
     // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
-    gradients: trained + (options.execution === 'whole' || options.together ? trained : step.largestStage),
-    optimizer: stateBytes(rules),
-    activations: step.between + ARENA * (step.peak + evaluation.peak),
+    gradients: counts.held + counts.copies,
+    optimizer: counts.optimizer,
+    activations: activations([...counts.evaluation], step),
     runtime:
-      PROCESS_BYTES + programs.reduce((n, p) => n + (p.nodes && PROGRAM_BYTES + NODE_BYTES * p.nodes), 0),
+      PROCESS_BYTES +
+      programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0) +
+      Math.min(COLLECTED_BYTES, DECOMPOSED_BYTES * counts.decomposed),
   };
-  return { ...parts, peak: Object.values(parts).reduce((a, b) => a + b) };
+  const peak = Object.values(parts).reduce((a, b) => a + b);
+  // Before the first update, gradients of whole matrices may have needed more.
+  const start = begin
+    ? parts.weights + begin.sums + 2 * begin.lent + activations([], begin) + parts.runtime
+    : 0;
+  const more = Math.max(0, start - peak);
+  return { ...parts, gradients: parts.gradients + more, peak: peak + more };
 }
 
-const NOTHING: ProgramMemory = { peak: 0, nodes: 0 };
-
-interface StepMemory {
-  /** One a compiled program. */
-  readonly programs: readonly ProgramMemory[];
-  /** Most that programs take at once: those that run in turn give their memory back. */
-  readonly peak: number;
-  /** Hidden states between programs. */
-  readonly between: number;
-  /** Gradients of the stage that has most. */
-  readonly largestStage: number;
+function activations(others: readonly ProgramMemory[], step: StepMemory): number {
+  return step.between + ARENA * others.reduce((n, p) => n + p.peak, step.peak);
 }
 
-function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
-  const { result } = traceWhole(traced, shape);
-  const memory = programMemory(result, new Set(Object.keys(result.outputs)));
-  return { programs: [memory], peak: memory.peak, between: 0, largestStage: 0 };
-}
-
-function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
-  const stages = traceStages(traced, shape);
-  const traces = stages
-    .flatMap(({ forward, backward }) => [forward, backward])
-    .filter((p) => p !== undefined);
-  const provided = new Set(traced.trainables.map((t) => gradientName(t.info.name)));
-  const distinct = new Map(traces.map((p) => [structure(p), p]));
-  const programs = [...distinct.values()].map((p) => programMemory(p, provided));
-  const arrays = new Map(traced.trainables.map((t) => [t.info.name, t.array]));
-  const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
+/** What is counted exactly, in bytes and pieces. */
+export function countMemory(
+  traced: Traced,
+  rules: readonly UpdateRule[],
+  shape: BatchShape,
+  { execution, together, sums, evaluates, formState = 0 }: EstimateOptions,
+) {
+  const step = execution === 'whole' ? wholeStep(traced, shape) : blockwiseStep(traced, shape);
+  const trained = totalBytes(traced.trainables.map((t) => t.array));
+  const written = execution === 'blockwise' && (sums || !together) ? step.lent : trained;
   return {
-    programs,
-    peak: Math.max(...programs.map((p) => p.peak)),
-    // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
-    between: 3 * hidden,
-    largestStage: Math.max(...stages.map((s) => total(s.trains.map((name) => arrays.get(name)!)))),
+    step,
+    begin: startingStep(traced, shape),
+    evaluation: evaluates ? [programMemory(traceEvaluation(traced, shape).result, new Set())] : [],
+    weights: totalBytes(traced.model.weights.values()),
+    adapter: totalBytes(factors(traced)) + formState,
+    held: written + (sums ? trained : 0),
+    copies: written,
+    optimizer: stateBytes(rules),
+    decomposed: rules.filter((r) => r.prepare).reduce((n, r) => n + numbers(r.parameters), 0),
   };
 }
 
-/** Equal for programs that the engine compiles once. */
-function structure(p: Program): string {
-  return createHash('sha256')
-    .update(toOnnx(simplify(p)).bytes)
-    .digest('hex');
+/** The gradients that a form wants to see before it starts: of its layers, added up over batches, layer by layer. */
+function startingStep(
+  { model, adaptation }: Traced,
+  shape: BatchShape,
+): (StepMemory & { sums: number }) | undefined {
+  if (!adaptation?.form.needs?.(adaptation.options).gradient) return undefined;
+  const trainables = adaptation.layers.map(({ spec }): Trainable => {
+    const name = `${spec.name}.weight`;
+    const array = model.weights.get(name)!;
+    return { info: { name, shape: array.shape, role: 'matrix', layer: spec }, array };
+  });
+  const sums = totalBytes(trainables.map((t) => t.array));
+  return { ...blockwiseStep({ model, trainables }, shape), sums };
+}
+
+function numbers(parameters: readonly { shape: readonly number[] }[]): number {
+  return parameters.reduce((n, { shape }) => n + sizeOf(shape), 0);
 }
 
 /** Arrays of the form, each once however many layers share it. */
 function factors({ adaptation }: Traced): Set<NDArray> {
   return new Set((adaptation?.layers ?? []).flatMap((l) => Object.values({ ...l.frozen, ...l.trainable })));
-}
-
-function bytes(shape: readonly number[]): number {
-  return BYTES.float32 * sizeOf(shape);
-}
-
-function total(arrays: Iterable<NDArray>): number {
-  let sum = 0;
-  for (const { shape, dtype } of arrays) sum += sizeOf(shape) * BYTES[dtype];
-  return sum;
 }
 
 /** Memory that this process may take: the machine's, or its control group's limit. */
@@ -158,6 +158,7 @@ export function chooseExecution(
     estimateMemory(setup, live.updates.rules, feed.largest, {
       execution,
       together,
+      sums: recipe.accumulate > 1,
       evaluates: feed.validation !== undefined,
     }).peak;
   const whole = predict('whole');

@@ -30,6 +30,7 @@ const measured = residentMemory().peak;
 const parts = estimateMemory(setup, live.updates.rules, shape, {
   execution,
   together: clip > 0,
+  sums: false,
   evaluates: false,
 });
 console.log(JSON.stringify({ predicted: parts.peak, measured, parts }));

@@ -1,0 +1,75 @@
+import { createHash } from 'node:crypto';
+import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
+import type { BatchShape } from './batch-feeds.ts';
+import { gradientName, type Traced, traceWhole } from './execution.ts';
+import { type ProgramMemory, programMemory } from './liveness.ts';
+import { traceStages } from './stages.ts';
+
+/** What forward and backward of a batch take, in bytes. */
+export interface StepMemory {
+  /** One a compiled program. */
+  readonly programs: readonly ProgramMemory[];
+  /** Most that programs take at once: those that run in turn give their memory back. */
+  readonly peak: number;
+  /** Hidden states between programs. */
+  readonly between: number;
+  /** Arrays that gradients are written into, where each is spent as soon as it is there. */
+  readonly lent: number;
+}
+
+/** Forward and backward in one program. */
+export function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
+  const { result } = traceWhole(traced, shape);
+  const memory = programMemory(result, new Set(Object.keys(result.outputs)));
+  return { programs: [memory], peak: memory.peak, between: 0, lent: totalBytes(arraysOf(traced)) };
+}
+
+/** One program a stage: stages of one structure share it, and the arrays of their gradients. */
+export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
+  const stages = traceStages(traced, shape);
+  const traces = stages
+    .flatMap(({ forward, backward }) => [forward, backward])
+    .filter((p) => p !== undefined);
+  const provided = new Set(traced.trainables.map((t) => gradientName(t.info.name)));
+  const distinct = new Map(traces.map((p) => [structure(p), p]));
+  const programs = [...distinct.values()].map((p) => programMemory(p, provided));
+  const arrays = new Map(traced.trainables.map((t) => [t.info.name, t.array]));
+  const uses = new Map<string, number>();
+  for (const { trains } of stages) for (const name of trains) uses.set(name, (uses.get(name) ?? 0) + 1);
+  const lent = new Map<string, NDArray>();
+  for (const [at, { trains }] of stages.entries())
+    for (const [i, name] of trains.entries()) {
+      const array = arrays.get(name)!;
+      lent.set(uses.get(name)! > 1 ? `${at}:${name}` : `${i}:${array.shape}`, array);
+    }
+  const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
+  return {
+    programs,
+    peak: Math.max(...programs.map((p) => p.peak)),
+    // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
+    between: 3 * hidden,
+    lent: totalBytes(lent.values()),
+  };
+}
+
+/** Equal for programs that the engine compiles once. */
+function structure(p: Program): string {
+  return createHash('sha256')
+    .update(toOnnx(simplify(p)).bytes)
+    .digest('hex');
+}
+
+function arraysOf({ trainables }: Traced): NDArray[] {
+  return trainables.map((t) => t.array);
+}
+
+function bytes(shape: readonly number[]): number {
+  return BYTES.float32 * sizeOf(shape);
+}
+
+/** Bytes of arrays, by their shapes. */
+export function totalBytes(arrays: Iterable<NDArray>): number {
+  let sum = 0;
+  for (const { shape, dtype } of arrays) sum += sizeOf(shape) * BYTES[dtype];
+  return sum;
+}
