@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { openDataset } from '../../data/index.ts';
 import { resolveDataset } from '../../formats/index.ts';
+import { type ExactMatch, exactMatch } from '../../studies/exact-match.ts';
 import { createEvaluator, type Evaluation, openFeed, parseRecipe } from '../../training/index.ts';
-import { type ExactMatch, exactMatch } from '../exact-match.ts';
 import { collected, integerFlag } from '../flag-values.ts';
 import { modelOptions } from '../model-options.ts';
 import { type ModelFlags, openAnswerer } from '../open-model.ts';

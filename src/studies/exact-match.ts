@@ -32,7 +32,7 @@ export interface ExactMatchOptions {
  * Asks every prompt of a dataset (rows of prompt and completion, or of instruction and output) and compares the greedy
  * answer with the completion, spaces at both ends left out.
  *
- * @throws RankineError `cli/no-completions`, and those of the data and of `generate`
+ * @throws RankineError `studies/no-completions`, and those of the data and of `generate`
  */
 export async function exactMatch(
   answerer: Answerer,
@@ -67,7 +67,7 @@ async function readPairs(dataset: Dataset, limit = Infinity) {
     const sample = languageSample(row, detectShape(row));
     if (sample.kind !== 'completion')
       throw new RankineError(
-        'cli/no-completions',
+        'studies/no-completions',
         `${row.where}: there is no completion to compare an answer with.`,
         'Exact match needs rows of prompt and completion (or instruction and output); leave --generate out.',
       );

@@ -1,0 +1,64 @@
+/** What runs in a run's own process: training, or scoring. Started by `runProcess`. */
+import { RankineError } from '../errors.ts';
+import { exists } from '../formats/index.ts';
+import { type Recipe, residentMemory, runPaths, runRecipe, type TrainResult } from '../training/index.ts';
+import { type Scored, type ScoreTask, scoreBase, scoreRun } from './score.ts';
+
+export type ChildTask =
+  | { readonly kind: 'train'; readonly recipe: Recipe }
+  | { readonly kind: 'score'; readonly recipe: Recipe; readonly task: ScoreTask }
+  | { readonly kind: 'score-base'; readonly recipe: Recipe; readonly task: ScoreTask };
+
+export type ChildMessage =
+  | { type: 'event'; event: unknown }
+  | { type: 'done'; value: TrainResult | Scored; own: { peakMemory: number; processor: number } }
+  | { type: 'error'; code: string; message: string };
+
+let stopped = false;
+
+async function run(task: ChildTask): Promise<TrainResult | Scored> {
+  if (task.kind === 'score') return scoreRun(task.recipe, task.task);
+  if (task.kind === 'score-base') return scoreBase(task.recipe, task.task);
+  const { recipe } = task;
+  const began = await exists(runPaths(recipe.output).recipe);
+  return runRecipe(recipe, began ? 'resume' : 'overwrite', {
+    emit: (event) => send({ type: 'event', event }),
+    stopped: () => stopped,
+  });
+}
+
+function send(message: ChildMessage): void {
+  process.send?.(message);
+}
+
+async function main(task: ChildTask): Promise<void> {
+  try {
+    const value = await run(task);
+    const { user, system } = process.cpuUsage();
+    send({
+      type: 'done',
+      value,
+      own: { peakMemory: residentMemory().peak, processor: (user + system) / 1e6 },
+    });
+  } catch (error) {
+    const known = error instanceof RankineError;
+    send({
+      type: 'error',
+      code: known ? error.code : 'studies/crashed',
+      message: known ? error.message : ((error as Error).stack ?? String(error)),
+    });
+    process.disconnect?.();
+  }
+}
+
+process.on('message', (message: ChildTask | 'stop' | 'read') => {
+  if (message === 'stop') stopped = true;
+  else if (message === 'read') process.disconnect?.();
+  else void main(message);
+});
+// The study is gone: go on to the next checkpoint, no further.
+process.on('disconnect', () => {
+  stopped = true;
+});
+// The study asks; a signal to the whole group would end a run in the middle of an update.
+process.on('SIGINT', () => {});
