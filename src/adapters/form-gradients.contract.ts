@@ -27,7 +27,8 @@ function holdDetached(y: Tensor, feeds: Feeds): Tensor {
     const inputs = node.inputs.map((t) => replaced.get(t) ?? t);
     if (node.op.name === 'detach') {
       const { value } = evaluate(program({ value: node.inputs[0] }), feeds);
-      replaced.set(node.outputs[0], constant({ ...value, dtype: 'float32' }));
+      // A copy: the value of a detached input is the very array whose elements are moved.
+      replaced.set(node.outputs[0], constant({ ...value, dtype: 'float32', data: value.data.slice() }));
     } else if (inputs.some((t, i) => t !== node.inputs[i])) {
       apply(node.op, inputs, node.attributes).forEach((t, i) => {
         replaced.set(node.outputs[i], t);

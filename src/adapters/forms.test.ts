@@ -5,6 +5,7 @@ import { forms } from './index.ts';
 
 /** Options beside the rank that change what a form computes. */
 const VARIANTS: Readonly<Record<string, readonly Record<string, unknown>[]>> = {
+  allora: [{}, { norm: 'output', squared: true }, { norm: 'matrix', power: 0.25 }],
   bone: [{ mode: 'bat' }, { mode: 'balance', rank: 5 }, { mode: 'mini', miniRank: 2 }],
   'lora-sb': [{ scale: 0.5 }, { direction: 'gradient' }],
   lora: [{}, { alpha: 3 }],

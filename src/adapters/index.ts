@@ -1,3 +1,4 @@
+export { alloraFields, alloraNorm, rowFactors } from './allora-factor.ts';
 export {
   type AdapterOptions,
   adapterOptions,

@@ -1,5 +1,6 @@
 // Written by scripts/registry.mjs from the files of this folder; never edited by hand.
 import { adalora } from './adalora.ts';
+import { allora } from './allora.ts';
 import { bone } from './bone.ts';
 import { dora } from './dora.ts';
 import { dylora } from './dylora.ts';
@@ -24,6 +25,7 @@ import type { WeightForm } from './weight-form.ts';
 
 export const forms: readonly WeightForm[] = [
   adalora,
+  allora,
   bone,
   dora,
   dylora,

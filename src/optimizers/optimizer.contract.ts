@@ -1,7 +1,16 @@
 import { expect, it } from 'vitest';
-import { blockMatrix, gap, normal, numbers, type Rehearsal, rehearse } from '../../tests/optimizers.ts';
+import {
+  asMatrix,
+  blockMatrix,
+  gap,
+  normal,
+  numbers,
+  type Rehearsal,
+  rehearse,
+} from '../../tests/optimizers.ts';
 import { compileLoop, type Engine } from '../engine/index.ts';
 import { array, evaluate, type InputSpec, type NDArray, type Program } from '../graph/index.ts';
+import { multiply } from '../linalg/index.ts';
 import { ruleProgram } from '../training/updates.ts';
 import { type OptimizerMethod, type ParameterInfo, stateBytes, type UpdateRule } from './optimizer.ts';
 
@@ -13,8 +22,8 @@ export const everyRole: readonly ParameterInfo[] = [
   blockMatrix('h.0.tall', 6, 4),
   blockMatrix('h.0.wide', 4, 6),
   blockMatrix('h.1.square', 5, 5, 1),
-  { name: 'h.0.q#A', shape: [2, 4], role: 'factor', factor: 'A', layer },
-  { name: 'h.0.q#B', shape: [6, 2], role: 'factor', factor: 'B', layer },
+  { name: 'h.0.q#A', shape: [2, 4], role: 'factor', factor: 'A', layer, scale: 1 },
+  { name: 'h.0.q#B', shape: [6, 2], role: 'factor', factor: 'B', layer, scale: 1 },
   { name: 'h.0.norm.weight', shape: [4], role: 'norm' },
   { name: 'h.0.tall.bias', shape: [6], role: 'bias' },
   { name: 'scale', shape: [], role: 'other' },
@@ -70,10 +79,7 @@ export function optimizerContract(
     const before = distance(run, goal);
     const total = 400;
     for (let t = 1; t <= total; t++) {
-      const gradients = new Map(
-        [...run.arrays].map(([name, w]) => [name, minus(w, goal.get(name)!)] as const),
-      );
-      await run.step(gradients, 0.05 * (1 - (t - 1) / total), t);
+      await run.step(quadraticGradients(run, goal), 0.05 * (1 - (t - 1) / total), t);
     }
     expect(distance(run, goal)).toBeLessThan(0.02 * before);
   });
@@ -156,10 +162,41 @@ function minus(a: NDArray, b: NDArray): NDArray {
   );
 }
 
+const [FACTOR_A, FACTOR_B] = everyRole.filter((p) => p.role === 'factor').map((p) => p.name);
+
+/** Tensor minus goal for each; the factors' product stands for them, as it does in a model. */
+function errors(
+  arrays: ReadonlyMap<string, NDArray>,
+  goal: ReadonlyMap<string, NDArray>,
+): Map<string, NDArray> {
+  const product = (of: ReadonlyMap<string, NDArray>) => multiplied(of.get(FACTOR_B)!, of.get(FACTOR_A)!);
+  const own = [...arrays].filter(([name]) => name !== FACTOR_A && name !== FACTOR_B);
+  return new Map([
+    ...own.map(([name, w]) => [name, minus(w, goal.get(name)!)] as const),
+    ['product', minus(product(arrays), product(goal))],
+  ]);
+}
+
+/** Gradients of half the squared distance. */
+function quadraticGradients(run: Rehearsal, goal: ReadonlyMap<string, NDArray>): Map<string, NDArray> {
+  const all = errors(run.arrays, goal);
+  const G = all.get('product')!;
+  return all
+    .set(FACTOR_A, multiplied(run.arrays.get(FACTOR_B)!, G, { transposeA: true }))
+    .set(FACTOR_B, multiplied(G, run.arrays.get(FACTOR_A)!, { transposeB: true }));
+}
+
+function multiplied(
+  a: NDArray,
+  b: NDArray,
+  how: { transposeA?: boolean; transposeB?: boolean } = {},
+): NDArray {
+  const { rows, cols, data } = multiply(asMatrix(a), asMatrix(b), how);
+  return array(data, [rows, cols]);
+}
+
 function distance(run: Rehearsal, goal: ReadonlyMap<string, NDArray>): number {
-  const squares = [...run.arrays].flatMap(([name, w]) =>
-    numbers(minus(w, goal.get(name)!)).map((d) => d * d),
-  );
+  const squares = [...errors(run.arrays, goal).values()].flatMap((e) => numbers(e).map((d) => d * d));
   return squares.reduce((total, d) => total + d, 0);
 }
 

@@ -5,6 +5,12 @@ import { optimizerContract } from './optimizer.contract.ts';
 
 /** Options that fit the contract's small tensors, and variants that take other ways through a method. */
 const variants: Record<string, Record<string, unknown>[]> = {
+  allora: [{}, { moments: 'none', norm: 'matrix', cap: 2 }],
+  gradnormlorp: [
+    { rank: 2, gap: 20 },
+    { rank: 2, gap: 20, mode: 'reference' },
+  ],
+  'lora-pro': [{}, { moments: 'light' }, { moments: 'none' }],
   'adam-8bit': [{ smallest: 1, embeddings: '8-bit' }],
   adamw: [{}, { form: 'hf' }],
   galore: [

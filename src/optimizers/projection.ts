@@ -31,6 +31,8 @@ export interface Projection {
   down(gradient: Tensor, state: Readonly<Record<string, Tensor>>): Tensor;
   /** P R Q, unscaled. */
   up(low: Tensor, state: Readonly<Record<string, Tensor>>): Tensor;
+  /** True where `prepare` will look at the gradient. */
+  due(inputs: Pick<PrepareInputs, 'step' | 'state'>): boolean;
   /** At steps 1, T + 1, 2T + 1, … finds the bases of the gradient's largest singular values. */
   prepare(inputs: PrepareInputs): void;
 }
@@ -51,7 +53,10 @@ export function projection(method: string, parameter: ParameterInfo, o: Projecti
       const rows = left ? matmul(s.left, low) : low;
       return right ? matmul(rows, s.right) : rows;
     },
-    prepare: (inputs) => refresh(inputs, o, parameter.layer?.transposed ?? false),
+    due: (inputs) => isDue(inputs, o.gap),
+    prepare: (inputs) => {
+      if (isDue(inputs, o.gap)) refresh(inputs, o, parameter.layer?.transposed ?? false);
+    },
   };
 }
 
@@ -65,13 +70,17 @@ function sides({ shape: [m, n], layer }: ParameterInfo, kind: ProjectionOptions[
   return { left: onRight === flipped, right: onRight !== flipped };
 }
 
+function isDue({ step, state }: Pick<PrepareInputs, 'step' | 'state'>, gap: number): boolean {
+  if ((step - 1) % gap === 0) return true;
+  // No gradient has shown a direction so far.
+  return [state.left, state.right].every((basis) => !basis || isZero(basis));
+}
+
 function refresh(
   { step, gradients: [g], state, random }: PrepareInputs,
   o: ProjectionOptions,
   flipped: boolean,
 ) {
-  const absent = [state.left, state.right].every((basis) => !basis || isZero(basis));
-  if ((step - 1) % o.gap !== 0 && !absent) return;
   // A zero gradient has no directions: the old basis stays.
   if (isZero(g)) return;
   const stored = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
