@@ -51,7 +51,8 @@ function residual(weight: NDArray, A: NDArray, B: NDArray, scale: number): NDArr
     { rows: m, cols: r, data: B.data as Float32Array },
     { rows: r, cols: n, data: A.data as Float32Array },
   );
-  const data = Float32Array.from(weight.data as Float32Array, (w, i) => w - scale * product.data[i]);
+  // `map`, not `from`: the latter gathers the numbers in a list of objects first.
+  const data = (weight.data as Float32Array).map((w, i) => w - scale * product.data[i]);
   return { ...weight, data };
 }
 

@@ -1,7 +1,15 @@
 import { sizeOf } from '../graph/index.ts';
 import { modelConfig, tokenizerFolder } from './base-model.ts';
 import type { BatchShape } from './batch-feeds.ts';
-import { availableMemory, type Execute, estimateMemory, type MemoryEstimate } from './estimate.ts';
+import {
+  availableMemory,
+  type EstimateOptions,
+  type Execute,
+  estimateMemory,
+  type MemoryEstimate,
+  type RunningMemory,
+  runningMemory,
+} from './estimate.ts';
 import { parseRecipe, type Recipe, type RecipeInput } from './recipe.ts';
 import { type RunShapes, runShapes, shapeOnlyModel } from './run-shapes.ts';
 import { largestBatch } from './sources.ts';
@@ -49,10 +57,18 @@ export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}
   const config = await modelConfig(recipe.model);
   const shape = await longestBatch(recipe, options);
   const { available = availableMemory() } = options;
+  const traced = new Map<string, RunningMemory>();
   return (variant) => {
     const shapes = runShapes(variant, config);
     const length = Math.min(shape.length, variant.data.maxLength ?? shape.length);
-    return predict(variant, shapes, { ...shape, rows: variant.batch, length }, available);
+    const own = { ...shape, rows: variant.batch, length };
+    const running: Tracing = (how) => {
+      const key = JSON.stringify([variant.adapter, own, how]);
+      const known = traced.get(key) ?? runningMemory(shapes, own, how);
+      traced.set(key, known);
+      return known;
+    };
+    return predict(variant, shapes, own, available, running);
   };
 }
 
@@ -64,18 +80,28 @@ async function longestBatch(recipe: Recipe, { length }: EstimateRunOptions): Pro
   return largestBatch(known, reads ? { ...model, folder: await tokenizerFolder(recipe.model) } : model);
 }
 
-function predict(recipe: Recipe, shapes: RunShapes, shape: BatchShape, available: number): RunEstimate {
+/** Programs that several variants have in common are traced once. */
+type Tracing = (how: Parameters<typeof runningMemory>[2]) => RunningMemory;
+
+function predict(
+  recipe: Recipe,
+  shapes: RunShapes,
+  shape: BatchShape,
+  available: number,
+  running: Tracing,
+): RunEstimate {
   const { data, execution } = recipe;
-  const as = (how: Execute) => ({
-    execution: how,
-    ...estimateMemory(shapes, shapes.rules, shape, {
+  const as = (how: Execute) => {
+    const options: EstimateOptions = {
       execution: how,
       together: spendsTogether(recipe, shapes.adaptation?.steps),
       sums: recipe.accumulate > 1,
       evaluates: data.validation !== undefined || data.holdOut !== undefined,
       formState: shapes.formState,
-    }),
-  });
+    };
+    const programs = running({ execution: how, evaluates: options.evaluates });
+    return { execution: how, ...estimateMemory(shapes, shapes.rules, shape, options, programs) };
+  };
   return {
     ...(execution === 'auto' ? fitting(as, available) : as(execution)),
     rows: shape.rows,

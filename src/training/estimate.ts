@@ -42,10 +42,12 @@ export interface EstimateOptions {
 
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30: least squares over `npm run bench -- memory`.
 /** Node's two threads with this package, ONNX Runtime, and what waits for the collector. */
-const PROCESS_BYTES = 231e6;
+const PROCESS_BYTES = 230e6;
 /** A compiled program, and each of its operators. */
 const PROGRAM_BYTES = 6e6;
 const NODE_BYTES = 11.5e3;
+/** An update rule with its loop. */
+const RULE_BYTES = 30e3;
 /** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
 const ARENA = 1.07;
 /** What decompositions on the host leave to the collector for each number of a matrix, and when it comes at the latest. */
@@ -61,18 +63,21 @@ export function estimateMemory(
   rules: readonly UpdateRule[],
   shape: BatchShape,
   options: EstimateOptions,
+  running: RunningMemory = runningMemory(traced, shape, options),
 ): MemoryEstimate {
-  const { step, begin, ...counts } = countMemory(traced, rules, shape, options);
-  const programs = [...step.programs, ...counts.evaluation, ...(begin?.programs ?? [])];
+  const { step, begin, evaluation } = running;
+  const counts = countMemory(traced, rules, step, options);
+  const programs = [...step.programs, ...evaluation, ...(begin?.programs ?? [])];
   const parts = {
     weights: counts.weights,
     adapter: counts.adapter,
     // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
     gradients: counts.held + counts.copies,
     optimizer: counts.optimizer,
-    activations: activations([...counts.evaluation], step),
+    activations: activations(evaluation, step),
     runtime:
       PROCESS_BYTES +
+      RULE_BYTES * rules.length +
       programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0) +
       Math.min(COLLECTED_BYTES, DECOMPOSED_BYTES * counts.decomposed),
   };
@@ -89,20 +94,36 @@ function activations(others: readonly ProgramMemory[], step: StepMemory): number
   return step.between + ARENA * others.reduce((n, p) => n + p.peak, step.peak);
 }
 
-/** What is counted exactly, in bytes and pieces. */
-export function countMemory(
+/** What programs take while they run: what depends on nothing but model, form, shape of the batch and execution. */
+export interface RunningMemory {
+  readonly step: StepMemory;
+  /** Of the form before its start. */
+  readonly begin?: StepMemory & { readonly sums: number };
+  readonly evaluation: readonly ProgramMemory[];
+}
+
+export function runningMemory(
+  traced: Traced,
+  shape: BatchShape,
+  { execution, evaluates }: Pick<EstimateOptions, 'execution' | 'evaluates'>,
+): RunningMemory {
+  return {
+    step: execution === 'whole' ? wholeStep(traced, shape) : blockwiseStep(traced, shape),
+    begin: startingStep(traced, shape),
+    evaluation: evaluates ? [programMemory(traceEvaluation(traced, shape).result, new Set())] : [],
+  };
+}
+
+/** Arrays that the run holds, in bytes; of decomposed matrices, the numbers. */
+function countMemory(
   traced: Traced,
   rules: readonly UpdateRule[],
-  shape: BatchShape,
-  { execution, together, sums, evaluates, formState = 0 }: EstimateOptions,
+  step: StepMemory,
+  { execution, together, sums, formState = 0 }: EstimateOptions,
 ) {
-  const step = execution === 'whole' ? wholeStep(traced, shape) : blockwiseStep(traced, shape);
   const trained = totalBytes(traced.trainables.map((t) => t.array));
   const written = execution === 'blockwise' && (sums || !together) ? step.lent : trained;
   return {
-    step,
-    begin: startingStep(traced, shape),
-    evaluation: evaluates ? [programMemory(traceEvaluation(traced, shape).result, new Set())] : [],
     weights: totalBytes(traced.model.weights.values()),
     adapter: totalBytes(factors(traced)) + formState,
     held: written + (sums ? trained : 0),
@@ -113,10 +134,7 @@ export function countMemory(
 }
 
 /** The gradients that a form wants to see before it starts: of its layers, added up over batches, layer by layer. */
-function startingStep(
-  { model, adaptation }: Traced,
-  shape: BatchShape,
-): (StepMemory & { sums: number }) | undefined {
+function startingStep({ model, adaptation }: Traced, shape: BatchShape): RunningMemory['begin'] {
   if (!adaptation?.form.needs?.(adaptation.options).gradient) return undefined;
   const trainables = adaptation.layers.map(({ spec }): Trainable => {
     const name = `${spec.name}.weight`;

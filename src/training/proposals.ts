@@ -26,7 +26,8 @@ export interface Proposals {
 
 /**
  * What of a recipe could change for its run to fit into `limit` bytes: first what changes no result (layer by layer,
- * smaller batches that add up), then what costs something, each with as little of the former as it needs.
+ * smaller batches that add up), then what costs something, alone or together. What costs something is proposed only
+ * where it needs less of the former, which takes time.
  *
  * @throws RankineError as `estimateRun`
  */
@@ -40,13 +41,21 @@ export async function proposeFitting(
   if (estimate.peak <= limit) return { estimate, fitting: [] };
   const fitting: Proposal[] = [];
   let smallest: Proposal | undefined;
-  for (const { loss, changes } of concessions(recipe, estimate)) {
-    for (const free of freeChanges(recipe, changes)) {
-      const proposal = evaluated(recipe, { ...changes, ...free }, loss, predict);
-      if (!proposal) continue;
-      if (!smallest || proposal.estimate.peak < smallest.estimate.peak) smallest = proposal;
-      if (proposal.estimate.peak > limit) continue;
+  let quickest = Number.POSITIVE_INFINITY;
+  for (const concession of concessions(recipe, estimate)) {
+    const free = freeChanges(recipe, concession.changes);
+    const propose = ({ changes }: FreeChange) =>
+      evaluated(recipe, { ...concession.changes, ...changes }, concession.loss, predict);
+    const least = propose(free[free.length - 1]);
+    if (!least) continue;
+    if (!smallest || least.estimate.peak < smallest.estimate.peak) smallest = least;
+    if (least.estimate.peak > limit) continue;
+    for (const change of free) {
+      if (change.slowness >= quickest) break;
+      const proposal = propose(change);
+      if (!proposal || proposal.estimate.peak > limit) continue;
       fitting.push(proposal);
+      quickest = change.slowness;
       break;
     }
   }
@@ -58,21 +67,39 @@ interface Concession {
   readonly changes: Changes;
 }
 
-/** What may be given up, the least first; each alone. */
+/** What may be given up, the least first: each alone, then ever more together. */
 function concessions(recipe: Recipe, { length }: RunEstimate): Concession[] {
-  return [
-    { changes: {} },
-    ...unclipped(recipe),
-    ...lighterOptimizers(recipe),
-    ...halves(length, 16).map((n) => ({
+  const kinds = [
+    unclipped(recipe),
+    lighterOptimizers(recipe),
+    halves(length, 16).map((n) => ({
       loss: `rows of ${n} tokens at most`,
       changes: { 'data.maxLength': n },
     })),
-    ...smallerRanks(recipe),
-    ...(recipe.adapter.method === FULL
+    smallerRanks(recipe),
+    recipe.adapter.method === FULL
       ? [{ loss: 'factors of rank 8 train instead of all weights', changes: { 'adapter.method': 'lora' } }]
-      : []),
+      : [],
   ];
+  return [{ changes: {} }, ...kinds.flat(), ...joined(kinds)];
+}
+
+/** Every member of a kind together with the second (or only) ones of all kinds before it. */
+function joined(kinds: readonly (readonly Concession[])[]): Concession[] {
+  const list: Concession[] = [];
+  let before: readonly Concession[] = [];
+  for (const kind of kinds) {
+    if (before.length > 0) list.push(...kind.map((member) => together([...before, member])));
+    if (kind.length > 0) before = [...before, kind[Math.min(1, kind.length - 1)]];
+  }
+  return list;
+}
+
+function together(all: readonly Concession[]): Concession {
+  return {
+    loss: all.map((c) => c.loss).join('; '),
+    changes: Object.assign({}, ...all.map((c) => c.changes)),
+  };
 }
 
 /** The norm of all gradients needs them all at once; without it each goes as soon as its weights have moved. */
@@ -103,18 +130,32 @@ function smallerRanks({ adapter }: Recipe): Concession[] {
   }));
 }
 
+/** A change that costs time alone. */
+interface FreeChange {
+  readonly changes: Changes;
+  readonly slowness: number;
+}
+
 /** What changes no result, the quickest first. */
-function freeChanges(recipe: Recipe, given: Changes): Changes[] {
-  const executions: Changes[] =
-    recipe.execution === 'blockwise' || given.execution ? [{}] : [{}, { execution: 'blockwise' }];
+function freeChanges(recipe: Recipe, given: Changes): FreeChange[] {
+  const { batch, accumulate } = recipe;
+  const blockwise = { changes: { execution: 'blockwise' }, slowness: 1 };
+  const executions: FreeChange[] =
+    recipe.execution === 'blockwise' || given.execution === 'blockwise'
+      ? [{ changes: {}, slowness: 1 }]
+      : [{ changes: {}, slowness: 0 }, blockwise];
   // Accumulated gradients stand side by side: batches stay whole where the point is that none does.
-  const batches =
-    given.clip === 0 ? [] : halves(recipe.batch, 1).filter((n) => Number.isInteger(recipe.batch / n));
-  const splits: Changes[] = batches.map((batch) => ({
-    batch,
-    accumulate: (recipe.accumulate * recipe.batch) / batch,
+  const parts = given.clip === 0 ? [] : halves(batch, 1).filter((n) => batch % n === 0);
+  const splits: FreeChange[] = parts.map((n) => ({
+    changes: { batch: n, accumulate: (accumulate * batch) / n },
+    slowness: 2 * Math.log2(batch / n),
   }));
-  return [{}, ...splits].flatMap((split) => executions.map((execution) => ({ ...execution, ...split })));
+  return [{ changes: {}, slowness: 0 }, ...splits].flatMap((split) =>
+    executions.map((execution) => ({
+      changes: { ...execution.changes, ...split.changes },
+      slowness: execution.slowness + split.slowness,
+    })),
+  );
 }
 
 /** n/2, n/4, … down to `least`. */
