@@ -117,14 +117,15 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
         }
       }
     },
-    afterGradient(info) {
+    // After the update, though growth is decided by its gradients: what is new has had none, and must not count one.
+    afterStep(info) {
+      warm.shorten();
       if (total() < budget && untilEvent(info.step, o) < o.scored)
         for (const layer of info.layers)
           updateScore(of(layer), Number(info.observed(layer, 'score').data[0]), o);
       if (untilEvent(info.step, o) === 0 && total() < budget) growMost(info);
       for (const layer of info.layers) info.report(`increlora/rank/${layer.spec.name}`, liveRanks(layer));
     },
-    afterStep: () => warm.shorten(),
   };
 
   function growMost(info: Info): void {

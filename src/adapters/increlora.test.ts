@@ -62,7 +62,6 @@ async function steps(
     );
     const info = stepInfo(layers, t, { log, observed: scores });
     await form.beforeStep!(info);
-    await form.afterGradient!(info);
     await form.afterStep!(info);
     ranks.push(layers.map((l) => [...l.frozen.live.data].filter((v) => v === 1).length));
   }
@@ -162,7 +161,6 @@ describe('IncreLoRA', () => {
     for (let t = 0; t < 16; t++) {
       const info = stepInfo([fresh], t, { observed: { 'b#score': zeros([1]) } });
       await form.beforeStep!(info);
-      await form.afterGradient!(info);
       const before = Object.keys(shares).map((n) => Number(fresh.trainable[n].data[0]));
       for (const n of Object.keys(shares))
         fresh.trainable[n].data[0] = Number(fresh.trainable[n].data[0]) + 1;
@@ -292,13 +290,6 @@ describe('learning', () => {
       last = Number(result.loss.data[0]);
       for (const n of outputs)
         gradientsNow[n] = { ...result[n], data: (result[n].data as Float32Array).slice() };
-      await form.afterGradient!(info);
-      for (const reset of log.resets) {
-        const own = moments.get(reset.slice(reset.indexOf(':') + 1))!;
-        own.m.fill(0);
-        own.v.fill(0);
-        own.born = t;
-      }
       for (const n of names) {
         const { m, v, born } = moments.get(n)!;
         const [data, grad, age] = [arrays[n].data, gradientsNow[n].data, t - born + 1];
@@ -310,6 +301,12 @@ describe('learning', () => {
         }
       }
       await form.afterStep!(info);
+      for (const reset of log.resets) {
+        const own = moments.get(reset.slice(reset.indexOf(':') + 1))!;
+        own.m.fill(0);
+        own.v.fill(0);
+        own.born = t + 1;
+      }
     }
     await engine.dispose();
     const ranks = layers.map((l) => [...l.frozen.live.data].filter((v) => v === 1).length);

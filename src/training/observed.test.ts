@@ -38,11 +38,11 @@ async function observed(
   });
   const { steps } = setup.adaptation!;
   const seen: number[][] = [];
-  const before = steps!.afterGradient!;
+  const before = steps!.afterGradient;
   steps!.afterGradient = (info: StepInfo) => {
     if (steps!.observes!(info.step))
       for (const layer of info.layers) seen.push(Array.from(info.observed(layer, name).data, Number));
-    return before(info);
+    return before?.(info);
   };
   for (let i = 0; i < updates; i++) await update();
   return seen;
