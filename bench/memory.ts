@@ -2,14 +2,13 @@
  * Peak memory of training as `rankine estimate` predicts it and as it is measured: every optimizer and every weight
  * form, each run in a process of its own for a few updates.
  *
- *   npm run bench -- memory [--size base,twin,60m] [--method galore,lora] [--execution whole,blockwise] [--steps 2]
+ *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m] [--executions whole,blockwise] [--steps 2]
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
 import { estimateRun, forms, optimizers, type RecipeInput } from '../src/index.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -22,18 +21,39 @@ const sizes: Record<string, Pick<RecipeInput, 'model' | 'batch'> & { length: num
   '60m': { model: { path: 'llama-60m', init: 'random', tokenizer }, batch: 4, length: 128 },
 };
 
-const { values } = parseArgs({
-  args: process.argv.slice(2).filter((word) => word !== 'memory'),
-  options: {
-    size: { type: 'string', default: Object.keys(sizes).join() },
-    method: { type: 'string' },
-    execution: { type: 'string', default: 'whole,blockwise' },
-    steps: { type: 'string', default: '2' },
-  },
-});
-const folder = mkdtempSync(join(tmpdir(), 'rankine-memory-'));
+export interface MemoryOptions {
+  readonly sizes?: readonly string[];
+  /** Optimizers and forms; default: all. */
+  readonly methods: readonly string[];
+  readonly executions?: readonly ('whole' | 'blockwise')[];
+  readonly steps?: number;
+}
 
-function recipeOf(size: string, execution: string, chosen: Partial<RecipeInput>): RecipeInput {
+/** Options without which a method does not run in so few updates. */
+const needed: Record<string, object> = { adalora: { targetRank: 4 } };
+
+interface Case {
+  readonly name: string;
+  readonly chosen: Partial<RecipeInput>;
+}
+
+function casesOf(methods: readonly string[]): Case[] {
+  const wanted = ({ name }: { name: string }) => methods.length === 0 || methods.includes(name);
+  return [
+    ...optimizers.filter(wanted).map(({ name }) => ({ name, chosen: { optimizer: name } })),
+    ...forms.filter(wanted).map(({ name }) => ({
+      name,
+      chosen: { adapter: { method: name, rank: 8, ...needed[name] } },
+    })),
+  ];
+}
+
+function recipeOf(
+  size: string,
+  execution: 'whole' | 'blockwise',
+  { chosen }: Case,
+  steps: number,
+): RecipeInput {
   const { model, batch, length } = sizes[size];
   return {
     model,
@@ -41,62 +61,60 @@ function recipeOf(size: string, execution: string, chosen: Partial<RecipeInput>)
     adapter: 'full',
     batch,
     ...chosen,
-    execution: execution as 'whole',
+    execution,
     // Without clipping, gradients go one by one where the execution lets them.
     clip: execution === 'whole' ? 1 : 0,
-    steps: Number(values.steps),
-    output: join(folder, 'run'),
+    steps,
   };
 }
 
-/** Bytes of resident memory at the peak, as the run itself reports. */
+/** Bytes of resident memory at the peak, as a run in a process of its own reports. */
 function measure(recipe: RecipeInput): number {
-  const file = join(folder, 'recipe.json');
-  writeFileSync(file, JSON.stringify(recipe));
-  const args = [join(root, 'dist/cli/main.js'), 'train', file, '--overwrite', '--json'];
-  const text = execFileSync('nice', [process.execPath, ...args], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  return JSON.parse(text.trim().split('\n').at(-1)!).peakMemory;
+  const folder = mkdtempSync(join(tmpdir(), 'rankine-memory-'));
+  try {
+    const file = join(folder, 'recipe.json');
+    writeFileSync(file, JSON.stringify({ ...recipe, output: join(folder, 'run') }));
+    const args = [join(root, 'dist/cli/main.js'), 'train', file, '--json'];
+    const text = execFileSync(process.execPath, args, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    return JSON.parse(text.trim().split('\n').at(-1)!).peakMemory;
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
-/** Options without which a method does not run in so few updates. */
-const needed: Record<string, object> = { adalora: { targetRank: 4 } };
-
-const wanted = (name: string) => values.method?.split(',').includes(name) ?? true;
-const cases = [
-  ...optimizers.filter((o) => wanted(o.name)).map((o) => [o.name, { optimizer: o.name }] as const),
-  ...forms
-    .filter((f) => wanted(f.name))
-    .map((f) => [f.name, { adapter: { method: f.name, rank: 8, ...needed[f.name] } }] as const),
-];
-
-console.log('| model | execution | method | predicted, MB | measured, MB | off by |');
-console.log('| --- | --- | --- | --- | --- | --- |');
-try {
-  for (const size of values.size.split(','))
-    for (const execution of values.execution.split(','))
-      for (const [name, chosen] of cases) await row(size, execution, name, recipeOf(size, execution, chosen));
-} finally {
-  rmSync(folder, { recursive: true });
+/** Prints a line for every run. */
+export async function memoryTable(options: MemoryOptions): Promise<void> {
+  const { executions = ['whole', 'blockwise'], steps = 2 } = options;
+  console.log('| model | execution | method | predicted, MB | measured, MB | off by |');
+  console.log('| --- | --- | --- | --- | --- | --- |');
+  for (const size of options.sizes ?? Object.keys(sizes))
+    for (const execution of executions)
+      for (const one of casesOf(options.methods)) {
+        const recipe = recipeOf(size, execution, one, steps);
+        console.log(`| ${[size, execution, one.name, ...(await cellsOf(recipe))].join(' | ')} |`);
+      }
 }
 
-async function row(size: string, execution: string, name: string, recipe: RecipeInput): Promise<void> {
+async function cellsOf(recipe: RecipeInput): Promise<string[]> {
   const { peak } = await estimateRun(recipe);
-  const cells = [size, execution, name, megabytes(peak)];
   try {
     const measured = measure(recipe);
-    cells.push(megabytes(measured), `${(100 * (peak / measured - 1)).toFixed(1)} %`);
+    return [megabytes(peak), megabytes(measured), `${(100 * (peak / measured - 1)).toFixed(1)} %`];
   } catch (error) {
-    cells.push(
-      String((error as { stderr?: string }).stderr ?? error)
-        .trim()
-        .split('\n')[0],
+    const { stderr } = error as { stderr?: string };
+    return [
+      megabytes(peak),
+      `failed: ${
+        String(stderr ?? error)
+          .trim()
+          .split('\n')[0]
+      }`,
       '',
-    );
+    ];
   }
-  console.log(`| ${cells.join(' | ')} |`);
 }
 
 function megabytes(bytes: number): string {

@@ -3,6 +3,7 @@
  *
  *   RANKINE_PYTHON=python npm run bench [-- CASE …] [--rounds 3]
  *   [RANKINE_PYTHON=python] npm run bench -- adapters [FORM …] [--rounds 3]
+ *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m] [--executions whole,blockwise] [--steps 2]
  *
  * RANKINE_PYTHON is a Python with torch, transformers and peft. Each round runs ours and theirs in processes of their
  * own, one after the other; the table gives medians over the rounds. `adapters` is the table of the weight forms.
@@ -11,6 +12,7 @@ import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { adapterTable } from './adapters.ts';
+import { type MemoryOptions, memoryTable } from './memory.ts';
 
 interface Measured {
   tokensPerSecond: number;
@@ -38,11 +40,25 @@ const rows: Row[] = [
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { rounds: { type: 'string', default: '3' } },
+  options: {
+    rounds: { type: 'string', default: '3' },
+    sizes: { type: 'string' },
+    executions: { type: 'string' },
+    steps: { type: 'string' },
+  },
 });
 const python = process.env.RANKINE_PYTHON;
 if (positionals[0] === 'adapters') {
   await adapterTable({ names: positionals.slice(1), rounds: Number(values.rounds), python });
+  process.exit();
+}
+if (positionals[0] === 'memory') {
+  await memoryTable({
+    methods: positionals.slice(1),
+    sizes: values.sizes?.split(','),
+    executions: values.executions?.split(',') as MemoryOptions['executions'],
+    steps: values.steps === undefined ? undefined : Number(values.steps),
+  });
   process.exit();
 }
 if (!python) {
