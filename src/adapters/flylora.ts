@@ -56,12 +56,16 @@ export function chosen(u: Tensor, bias: Tensor, o: FlyloraOptions): Tensor {
   return detach(scatterAdd(fill(u.shape, 0), indices, fill(indices.shape, 1), u.shape.length - 1));
 }
 
+/** Share of the largest gradient below which one is rounding. */
+const ROUNDING = 1e-6;
+
 /**
  * How many tokens chose each rank, by the gradient of the branch's output: tokens that the loss does not depend on
- * (padding) have a zero gradient and are not counted.
+ * (padding) have none and are not counted.
  */
 function counts(mask: Tensor, gradient: Tensor): Tensor {
-  const used = mul(mask, cast(greater(max(abs(gradient), -1, true), 0), 'float32'));
+  const size = max(abs(gradient), -1, true);
+  const used = mul(mask, cast(greater(size, mul(max(size), ROUNDING)), 'float32'));
   return sum(reshape(used, [-1, mask.shape[mask.shape.length - 1]]), 0);
 }
 
