@@ -1,9 +1,16 @@
 /** Times of the decompositions, and NumPy's where RANKINE_PYTHON names a Python that has it. Run with `npx tsx bench/linalg.ts`. */
 import { execFileSync } from 'node:child_process';
-import { matrix, qr, random, svd, truncatedSvd } from '../src/linalg/index.ts';
+import { matrix, multiply, qr, random, svd, truncatedSvd } from '../src/linalg/index.ts';
 
 const RUNS = 5;
 const cases = [
+  {
+    name: 'product of 768x3072 with its transpose (3.6 GFLOP)',
+    rows: 768,
+    cols: 3072,
+    run: (a: Parameters<typeof svd>[0]) => multiply(a, a, { transposeB: true }),
+    numpy: 'a @ a.T',
+  },
   { name: 'svd 768x768', rows: 768, cols: 768, run: svd, numpy: 'np.linalg.svd(a, full_matrices=False)' },
   { name: 'svd 768x3072', rows: 768, cols: 3072, run: svd, numpy: 'np.linalg.svd(a, full_matrices=False)' },
   { name: 'qr 3072x768', rows: 3072, cols: 768, run: qr, numpy: 'np.linalg.qr(a)' },
@@ -12,6 +19,13 @@ const cases = [
     rows: 768,
     cols: 3072,
     run: (a: Parameters<typeof svd>[0]) => truncatedSvd(a, 32),
+    numpy: 'np.linalg.svd(a, full_matrices=False)',
+  },
+  {
+    name: 'rank 128 of 512x1376',
+    rows: 512,
+    cols: 1376,
+    run: (a: Parameters<typeof svd>[0]) => truncatedSvd(a, 128),
     numpy: 'np.linalg.svd(a, full_matrices=False)',
   },
 ];

@@ -4,8 +4,7 @@ import {
   type Matrix,
   makeLargestPositive,
   type Real,
-  scaleToOne,
-  toFloat64,
+  scaledFloat64,
   transposed,
 } from './matrix.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
@@ -22,8 +21,7 @@ import { tridiagonalize } from './tridiagonalize.ts';
 export function eigh<T extends Real>(a: Matrix<T>): { values: T; vectors: Matrix<T> } {
   const n = a.rows;
   if (a.cols !== n) throw new RankineError('linalg/shape', `A ${n}x${a.cols} matrix has no eigenvalues.`);
-  const work = toFloat64(a);
-  const scale = scaleToOne(work);
+  const { work, scale } = scaledFloat64(a);
   const { d, e, qt } = tridiagonalize(work, n);
   tridiagonalQl(d, e, qt);
   const order = Array.from(d.keys()).sort((i, j) => d[i] - d[j] || i - j);

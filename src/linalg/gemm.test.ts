@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import { multiplierBy } from './gemm.ts';
 import { multiply, random, topK } from './index.ts';
 
 it('multiplies as the definition does, for every shape, transposition and type', () => {
@@ -41,6 +42,22 @@ it('crosses the border of its column blocks', () => {
   expect(c.data.subarray(0, 3000)).toEqual(b.data);
   for (let j = 0; j < 1500; j++) expect(c.data[3000 + j]).toBe(2 * b.data[j] - b.data[1500 + j]);
 });
+
+it.each([Float32Array, Float64Array])(
+  'multiplies by a matrix packed once as by the matrix, bit for bit (%o)',
+  (type) => {
+    for (const transposeB of [false, true]) {
+      const b = { rows: 261, cols: 1030, data: new type(261 * 1030) };
+      random(3, 'b').fillNormal(b.data);
+      const times = multiplierBy(b, { transposeB });
+      for (const rows of [1, 6]) {
+        const x = { rows, cols: transposeB ? b.cols : b.rows, data: new type(rows * 1030) };
+        random(4, 'x').fillNormal(x.data);
+        expect(times(x)).toEqual(multiply(x, b, { transposeB }));
+      }
+    }
+  },
+);
 
 it('finds the top k as a stable sort does', () => {
   const values = fc.array(fc.oneof(fc.integer({ min: -3, max: 3 }), fc.constant(Number.NaN)));

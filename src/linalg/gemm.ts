@@ -1,17 +1,19 @@
 import { RankineError } from '../errors.ts';
 import type { Matrix, Real } from './matrix.ts';
-import { A_PACK, B_PACK, C_STRIP, DEPTH, kernels, TILE_ROWS } from './wasm-kernels.ts';
+import { type Block, blockLength, packA, packB, type View } from './pack.ts';
+import {
+  A_PACK,
+  B_PACK,
+  C_STRIP,
+  DEPTH,
+  type Kernels,
+  kernels,
+  ownKernels,
+  TILE_ROWS,
+} from './wasm-kernels.ts';
 
 /** Columns packed at a time; DEPTH rows of them fill the second-level cache. */
 const COLUMNS = 1024;
-
-/** A matrix inside an array: element (i, j) at `offset + i * stride + j`, or of its transpose. */
-export interface View {
-  readonly data: Real;
-  readonly offset: number;
-  readonly stride: number;
-  readonly transposed?: boolean;
-}
 
 /**
  * C += alpha A B with A of m x k, B of k x n and C of m x n (not transposed). Blocks of A and B are packed into the
@@ -19,105 +21,50 @@ export interface View {
  * element type of C, sums in a fixed order.
  */
 export function gemm(m: number, n: number, k: number, alpha: number, a: View, b: View, c: View): void {
-  const { memory, strip32, strip64 } = kernels();
-  const single = c.data instanceof Float32Array;
-  const width = single ? 8 : 4;
-  const packed = single ? new Float32Array(memory.buffer) : new Float64Array(memory.buffer);
-  const bytes = packed.BYTES_PER_ELEMENT;
-  const strip = single ? strip32 : strip64;
-  for (let j0 = 0; j0 < n; j0 += COLUMNS) {
-    const cols = Math.min(COLUMNS, n - j0);
-    const panels = Math.ceil(cols / width);
-    for (let l0 = 0; l0 < k; l0 += DEPTH) {
-      const depth = Math.min(DEPTH, k - l0);
-      packB(packed, B_PACK / bytes, b, l0, depth, j0, cols, width);
-      for (let i0 = 0; i0 < m; i0 += TILE_ROWS) {
-        const rows = Math.min(TILE_ROWS, m - i0);
-        packA(packed, A_PACK / bytes, a, i0, rows, l0, depth);
-        strip(A_PACK, B_PACK, C_STRIP, (depth + 1) >> 1, panels, panels * width * bytes);
-        addStrip(
-          packed,
-          C_STRIP / bytes,
-          panels * width,
-          rows,
-          cols,
-          alpha,
-          c,
-          c.offset + i0 * c.stride + j0,
-        );
-      }
-    }
+  const tools = toolsFor(kernels(), c.data);
+  for (const block of blocks(n, k)) {
+    packB(tools.memory, B_PACK / tools.bytes, b, block, tools.width);
+    multiplyBlock(tools, B_PACK, m, block, alpha, a, c);
   }
 }
 
-/** Panels of `width` columns, row after row; missing columns and an odd row are filled up with zeros. */
-function packB(
-  packed: Real,
-  to: number,
-  b: View,
-  l0: number,
-  depth: number,
-  j0: number,
-  cols: number,
-  width: number,
+/** The kernel of an element type: its panels are `width` columns wide. */
+interface Tools {
+  readonly memory: Real;
+  readonly bytes: number;
+  readonly width: number;
+  readonly strip: Kernels['strip32'];
+}
+
+function toolsFor({ memory, strip32, strip64 }: Kernels, like: Real): Tools {
+  return like instanceof Float32Array
+    ? { memory: new Float32Array(memory.buffer), bytes: 4, width: 8, strip: strip32 }
+    : { memory: new Float64Array(memory.buffer), bytes: 8, width: 4, strip: strip64 };
+}
+
+/** The blocks of a k x n matrix that are packed at a time. */
+function* blocks(n: number, k: number): Generator<Block> {
+  for (let j0 = 0; j0 < n; j0 += COLUMNS)
+    for (let l0 = 0; l0 < k; l0 += DEPTH)
+      yield { l0, depth: Math.min(DEPTH, k - l0), j0, cols: Math.min(COLUMNS, n - j0) };
+}
+
+/** C += alpha A B for one block of B that lies packed at the address `at`. */
+function multiplyBlock(
+  { memory, bytes, width, strip }: Tools,
+  at: number,
+  m: number,
+  { l0, depth, j0, cols }: Block,
+  alpha: number,
+  a: View,
+  c: View,
 ): void {
-  const [down, right] = b.transposed ? [1, b.stride] : [b.stride, 1];
-  const panel = (depth + (depth & 1)) * width;
-  const start = b.offset + l0 * down + j0 * right;
-  const whole = right === 1 ? cols - (cols % width) : 0;
-  packWhole(packed, to, b.data, start, depth, down, whole, width, panel);
-  for (let j = whole; j < cols; j += width) {
-    const filled = Math.min(width, cols - j);
-    let from = start + j * right;
-    let at = to + (j / width) * panel;
-    for (let l = 0; l < depth; l++, at += width, from += down) {
-      for (let x = 0, f = from; x < filled; x++, f += right) packed[at + x] = b.data[f];
-      for (let x = filled; x < width; x++) packed[at + x] = 0;
-    }
-  }
-  if (depth & 1)
-    for (let at = to + depth * width; at < to + Math.ceil(cols / width) * panel; at += panel)
-      packed.fill(0, at, at + width);
-}
-
-/** Rows packed at a time: one row would touch every panel for half a cache line, a column of rows every row. */
-const ROWS = 8;
-
-/** Whole panels of neighbouring columns, a few rows at a time: rows are read and panels written in long pieces. */
-function packWhole(
-  packed: Real,
-  to: number,
-  data: Real,
-  start: number,
-  depth: number,
-  down: number,
-  cols: number,
-  width: number,
-  panel: number,
-): void {
-  for (let l0 = 0; l0 < depth; l0 += ROWS) {
-    const rows = Math.min(ROWS, depth - l0);
-    for (let j = 0, base = to + l0 * width; j < cols; j += width, base += panel)
-      for (let l = 0, at = base, from = start + l0 * down + j; l < rows; l++, from += down - width)
-        for (const end = at + width; at < end; at += 4, from += 4) {
-          packed[at] = data[from];
-          packed[at + 1] = data[from + 1];
-          packed[at + 2] = data[from + 2];
-          packed[at + 3] = data[from + 3];
-        }
-  }
-}
-
-/** Four rows, column after column. */
-function packA(packed: Real, to: number, a: View, i0: number, rows: number, l0: number, depth: number): void {
-  const [down, right] = a.transposed ? [1, a.stride] : [a.stride, 1];
-  const { data } = a;
-  for (let i = 0; i < TILE_ROWS; i++) {
-    let from = a.offset + (i0 + i) * down + l0 * right;
-    let at = to + i;
-    if (i < rows) for (let l = 0; l < depth; l++, at += TILE_ROWS, from += right) packed[at] = data[from];
-    else for (let l = 0; l < depth; l++, at += TILE_ROWS) packed[at] = 0;
-    if (depth & 1) packed[at] = 0;
+  const panels = Math.ceil(cols / width);
+  for (let i0 = 0; i0 < m; i0 += TILE_ROWS) {
+    const rows = Math.min(TILE_ROWS, m - i0);
+    packA(memory, A_PACK / bytes, a, i0, rows, l0, depth);
+    strip(A_PACK, at, C_STRIP, (depth + 1) >> 1, panels, panels * width * bytes);
+    addStrip(memory, C_STRIP / bytes, panels * width, rows, cols, alpha, c, c.offset + i0 * c.stride + j0);
   }
 }
 
@@ -152,9 +99,41 @@ export function multiply<T extends Real>(
   const [inner, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
   if (k !== inner)
     throw new RankineError('linalg/shape', `A matrix of ${m}x${k} cannot multiply one of ${inner}x${n}.`);
-  const data = (a.data instanceof Float32Array ? new Float32Array(m * n) : new Float64Array(m * n)) as T;
-  const left = { data: a.data, offset: 0, stride: a.cols, transposed: transposeA };
-  const right = { data: b.data, offset: 0, stride: b.cols, transposed: transposeB };
-  gemm(m, n, k, 1, left, right, { data, offset: 0, stride: n });
-  return { rows: m, cols: n, data };
+  const c = zeros(m, n, a.data);
+  gemm(m, n, k, 1, view(a, transposeA), view(b, transposeB), view(c));
+  return c;
+}
+
+/**
+ * X -> X op(B) for many X: B is packed once, in a memory of its own that goes with the function. The same sums as
+ * `multiply`, bit for bit.
+ */
+export function multiplierBy<T extends Real>(
+  b: Matrix<T>,
+  { transposeB = false } = {},
+): (x: Matrix<T>) => Matrix<T> {
+  const [k, n] = transposeB ? [b.cols, b.rows] : [b.rows, b.cols];
+  const { bytes, width } = toolsFor(kernels(), b.data);
+  const placed: (Block & { at: number })[] = [];
+  let end = B_PACK;
+  for (const block of blocks(n, k)) {
+    placed.push({ ...block, at: end });
+    end += blockLength(block.depth, block.cols, width) * bytes;
+  }
+  const tools = toolsFor(ownKernels(end), b.data);
+  for (const block of placed) packB(tools.memory, block.at / bytes, view(b, transposeB), block, width);
+  return (x) => {
+    const c = zeros(x.rows, n, b.data);
+    for (const block of placed) multiplyBlock(tools, block.at, x.rows, block, 1, view(x), view(c));
+    return c;
+  };
+}
+
+function view({ data, cols }: Matrix, transposed = false): View {
+  return { data, offset: 0, stride: cols, transposed };
+}
+
+function zeros<T extends Real>(rows: number, cols: number, like: T): Matrix<T> {
+  const data = like instanceof Float32Array ? new Float32Array(rows * cols) : new Float64Array(rows * cols);
+  return { rows, cols, data: data as T };
 }

@@ -22,19 +22,32 @@ export function matrix<T extends Real>(rows: number, cols: number, data: T): Mat
   return { rows, cols, data };
 }
 
-/** A float64 copy, the form in which every decomposition computes; throws `linalg/not-finite` at a NaN or infinity. */
+/** A float64 copy; throws `linalg/not-finite` at a NaN or infinity. */
 export function toFloat64(a: Matrix, name = 'The matrix'): Float64Array {
+  largestMagnitude(a, name);
+  return new Float64Array(a.data);
+}
+
+/** The largest |a_ij|, 0 for none; throws `linalg/not-finite` at a NaN or infinity. */
+export function largestMagnitude(a: Matrix, name = 'The matrix'): number {
   matrix(a.rows, a.cols, a.data);
-  const out = new Float64Array(a.data);
-  for (let i = 0; i < out.length; i++)
+  const { data } = a;
+  let largest = 0;
+  for (let i = 0; i < data.length; i++) {
+    const magnitude = Math.abs(data[i]);
+    if (magnitude > largest) largest = magnitude;
     // x - x is zero for finite x only.
-    if (out[i] - out[i] !== 0)
-      throw new RankineError(
-        'linalg/not-finite',
-        `${name} (${a.rows}x${a.cols}) has ${out[i]} at row ${Math.floor(i / a.cols)}, column ${i % a.cols}.`,
-        'Find where it became so (a step size too large, an overflow in float16) before decomposing it.',
-      );
-  return out;
+    if (magnitude - magnitude !== 0) throw notFinite(a, i, name);
+  }
+  return largest;
+}
+
+function notFinite({ rows, cols, data }: Matrix, i: number, name: string): RankineError {
+  return new RankineError(
+    'linalg/not-finite',
+    `${name} (${rows}x${cols}) has ${data[i]} at row ${Math.floor(i / cols)}, column ${i % cols}.`,
+    'Find where it became so (a step size too large, an overflow in float16) before decomposing it.',
+  );
 }
 
 /** `values` in the element type of `like`. */
@@ -63,21 +76,19 @@ export function transpose<T extends Real>(a: Matrix<T>): Matrix<T> {
   return { rows: a.cols, cols: a.rows, data: transposed(a.data, a.rows, a.cols) };
 }
 
-/**
- * A power of two that brings the largest magnitude to [1, 2), so that no square over- or underflows; 1 for zeros.
- * Multiplies `values` by it in place and returns it.
- */
-export function scaleToOne(values: Float64Array): number {
-  let largest = 0;
-  for (let i = 0; i < values.length; i++) {
-    const magnitude = Math.abs(values[i]);
-    if (magnitude > largest) largest = magnitude;
-  }
+/** A power of two that brings the largest magnitude to [1, 2), so that no square over- or underflows; 1 where none does. */
+export function powerToOne(largest: number): number {
   if (largest === 0 || (largest >= 2 ** -100 && largest <= 2 ** 100)) return 1;
   // 2^1023 is the largest power: subnormal matrices come up far enough with it.
-  const scale = 2 ** Math.min(1023, -Math.floor(Math.log2(largest)));
-  for (let i = 0; i < values.length; i++) values[i] *= scale;
-  return scale;
+  return 2 ** Math.min(1023, -Math.floor(Math.log2(largest)));
+}
+
+/** A float64 copy times `scale`, the `powerToOne` of its largest magnitude; throws `linalg/not-finite`. */
+export function scaledFloat64(a: Matrix): { work: Float64Array; scale: number } {
+  const scale = powerToOne(largestMagnitude(a));
+  const work = new Float64Array(a.data);
+  if (scale !== 1) for (let i = 0; i < work.length; i++) work[i] *= scale;
+  return { work, scale };
 }
 
 /** Flips the vector in place where its element of largest magnitude (the first of equals) is negative; tells whether. */

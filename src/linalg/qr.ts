@@ -1,4 +1,4 @@
-import { castLike, type Matrix, type Real, scaleToOne, toFloat64 } from './matrix.ts';
+import { castLike, type Matrix, type Real, scaledFloat64 } from './matrix.ts';
 import { compact, formQ, householder, type Reflectors, reflect } from './reflectors.ts';
 
 const PANEL = 32;
@@ -13,8 +13,7 @@ const PANEL = 32;
 export function qr<T extends Real>(a: Matrix<T>): { q: Matrix<T>; r: Matrix<T> } {
   const { rows: m, cols: n } = a;
   const k = Math.min(m, n);
-  const work = toFloat64(a);
-  const scale = scaleToOne(work);
+  const { work, scale } = scaledFloat64(a);
   const { q, r } = thinQr(work, m, n);
   for (let i = 0; i < r.length; i++) r[i] /= scale;
   return {

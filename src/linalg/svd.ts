@@ -6,8 +6,7 @@ import {
   type Matrix,
   makeLargestPositive,
   type Real,
-  scaleToOne,
-  toFloat64,
+  scaledFloat64,
   transposed,
 } from './matrix.ts';
 import { thinQr } from './qr.ts';
@@ -39,8 +38,7 @@ interface Factors {
 export function svd<T extends Real>(a: Matrix<T>): Svd<T> {
   const { rows: m, cols: n } = a;
   const k = Math.min(m, n);
-  const work = toFloat64(a);
-  const scale = scaleToOne(work);
+  const { work, scale } = scaledFloat64(a);
   const { ut, s, vt } = m >= n ? tall(work, m, n) : flip(tall(transposed(work, m, n), n, m));
   for (let i = 0; i < k; i++) {
     s[i] /= scale;

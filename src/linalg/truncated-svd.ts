@@ -1,12 +1,12 @@
 import { invariant, RankineError } from '../errors.ts';
-import { gemm, multiply } from './gemm.ts';
+import { gemm, multiplierBy, multiply } from './gemm.ts';
 import {
   castLike,
+  largestMagnitude,
   type Matrix,
   makeLargestPositive,
+  powerToOne,
   type Real,
-  scaleToOne,
-  toFloat64,
   transposed,
 } from './matrix.ts';
 import { thinQr } from './qr.ts';
@@ -17,6 +17,8 @@ import { type Svd, svd } from './svd.ts';
 const BLOCK = 16;
 /** A part this small is removed to working precision by one more subtraction. */
 const OVERLAP = 1e-3;
+/** The square of a part this small is below working precision. */
+const NOTHING = 1e-9;
 const MAX_PASSES = 10;
 
 export interface TruncatedSvdOptions {
@@ -47,9 +49,8 @@ export function truncatedSvd<T extends Real>(
   const steps = Math.max(iterations + 1, Math.ceil((rank + oversample) / BLOCK));
   // A Krylov space of most of the dimensions costs more than the exact decomposition.
   if (steps * BLOCK > k / 2) return leading(svd(a), rank);
-  const work = toFloat64(a);
-  const scale = scaleToOne(work);
-  const scaled: Matrix<T> = scale === 1 ? a : { ...a, data: castLike(work, a.data) };
+  const scale = powerToOne(largestMagnitude(a));
+  const scaled: Matrix<T> = scale === 1 ? a : { ...a, data: a.data.map((x) => x * scale) as T };
   const { basis, images } = krylov(scaled, steps, source);
   // A ~ images^T basis, so the left vectors of A are the right ones of the images.
   const small = svd(images);
@@ -87,16 +88,17 @@ function check(a: Matrix, rank: number, oversample: number, iterations: number):
  */
 function krylov<T extends Real>(a: Matrix<T>, steps: number, source: Random) {
   const { rows: m, cols: n } = a;
-  const at: Matrix<T> = { rows: n, cols: m, data: transposed(a.data, m, n) };
+  const timesA = multiplierBy(a);
+  const timesAt = multiplierBy(a, { transposeB: true });
   const basis = { rows: steps * BLOCK, cols: n, data: new Float64Array(steps * BLOCK * n) };
   const images = { rows: steps * BLOCK, cols: m, data: new Float64Array(steps * BLOCK * m) };
   let left: Float64Array = new Float64Array(BLOCK * m);
   source.fillNormal(left);
   for (let step = 0; step < steps; step++) {
-    const product = multiply({ rows: BLOCK, cols: m, data: castLike(left, a.data) }, a);
+    const product = timesA({ rows: BLOCK, cols: m, data: castLike(left, a.data) });
     const block = orthonormalAgainst(basis.data, step * BLOCK, new Float64Array(product.data), n);
     basis.data.set(block, step * BLOCK * n);
-    const image = multiply({ rows: BLOCK, cols: n, data: castLike(block, a.data) }, at).data;
+    const image = timesAt({ rows: BLOCK, cols: n, data: castLike(block, a.data) }).data;
     images.data.set(image, step * BLOCK * m);
     if (step + 1 < steps) left = orthonormalRows(new Float64Array(image), m);
   }
@@ -104,20 +106,29 @@ function krylov<T extends Real>(a: Matrix<T>, steps: number, source: Random) {
 }
 
 /**
- * Orthonormal rows, orthogonal to the first `count` rows of `basis`. Repeated until orthonormal rows had next to no
- * part in the basis: where the rank is exhausted, QR fills up with directions that may lie in it.
+ * Orthonormal rows, orthogonal to the first `count` rows of `basis`; overwrites `rows`. Repeated until orthonormal rows
+ * had next to no part in the basis: where the rank is exhausted, QR fills up with directions that may lie in it.
  */
 function orthonormalAgainst(basis: Float64Array, count: number, rows: Float64Array, n: number): Float64Array {
-  let out = rows;
-  for (let pass = 0; pass < MAX_PASSES; pass++) {
-    const inner = { data: new Float64Array(BLOCK * count), offset: 0, stride: count };
-    const view = (data: Float64Array, transposed = false) => ({ data, offset: 0, stride: n, transposed });
-    gemm(BLOCK, count, n, 1, view(out), view(basis, true), inner);
-    gemm(BLOCK, n, count, -1, inner, view(basis), view(out));
+  subtractPart(basis, count, rows, n);
+  let out = orthonormalRows(rows, n);
+  for (let pass = 1; pass < MAX_PASSES; pass++) {
+    const part = subtractPart(basis, count, out, n);
+    // Taking away so little leaves the rows orthonormal, up to its square.
+    if (part < NOTHING) return out;
     out = orthonormalRows(out, n);
-    if (pass > 0 && inner.data.every((x) => Math.abs(x) < OVERLAP)) return out;
+    if (part < OVERLAP) return out;
   }
   invariant(false, 'the Krylov basis does not become orthogonal');
+}
+
+/** Takes from the rows their part in the first `count` rows of `basis`; returns its largest coefficient. */
+function subtractPart(basis: Float64Array, count: number, rows: Float64Array, n: number): number {
+  const inner = { data: new Float64Array(BLOCK * count), offset: 0, stride: count };
+  const view = (data: Float64Array, transposed = false) => ({ data, offset: 0, stride: n, transposed });
+  gemm(BLOCK, count, n, 1, view(rows), view(basis, true), inner);
+  gemm(BLOCK, n, count, -1, inner, view(basis), view(rows));
+  return largestMagnitude({ rows: BLOCK, cols: count, data: inner.data });
 }
 
 /** An orthonormal basis of the space of the rows, as rows. */

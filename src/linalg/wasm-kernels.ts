@@ -31,16 +31,22 @@ export interface Kernels {
   readonly memory: WebAssembly.Memory;
 }
 
-let instance: Kernels | undefined;
+let compiled: WebAssembly.Module | undefined;
+let shared: Kernels | undefined;
 
 /** The kernels, compiled at first use; the module is below the 4 KiB that browsers compile at once. */
 export function kernels(): Kernels {
-  if (!instance) {
-    const functions = [strip('f32'), strip('f64'), dots(GROUP), dots(1), addRows(GROUP), addRows(1)];
-    const module = new WebAssembly.Module(assemble(functions, Math.ceil(WORKSPACE / PAGE)));
-    instance = new WebAssembly.Instance(module).exports as unknown as Kernels;
-  }
-  return instance;
+  shared ??= ownKernels(WORKSPACE);
+  return shared;
+}
+
+/** The kernels with a memory of their own, of at least so many bytes, that goes when they go. */
+export function ownKernels(bytes: number): Kernels {
+  const functions = [strip('f32'), strip('f64'), dots(GROUP), dots(1), addRows(GROUP), addRows(1)];
+  compiled ??= new WebAssembly.Module(assemble(functions, 1));
+  const own = new WebAssembly.Instance(compiled).exports as unknown as Kernels;
+  own.memory.grow(Math.ceil(bytes / PAGE) - 1);
+  return own;
 }
 
 /** Makes `doubles` elements of workspace and returns the memory as an array; earlier views of it may be detached. */
