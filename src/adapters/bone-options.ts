@@ -4,7 +4,7 @@ import { adapterOptions, loraOptions } from './options.ts';
 /** Neither scale nor patterns: the change has no scale, and PEFT's file holds one rank. */
 export const boneOptions = adapterOptions
   .extend({
-    rank: z.int().positive().default(64).describe('side r of the blocks, or columns in a group'),
+    rank: z.int().positive().default(16).describe('side r of the blocks, or columns in a group'),
     mode: z
       .enum(['bat', 'balance', 'mini'])
       .default('bat')

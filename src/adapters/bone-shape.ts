@@ -8,22 +8,30 @@ export function boneShape(layer: LayerSpec, o: BoneOptions): readonly number[] {
   const r = o.rank;
   switch (o.mode) {
     case 'bat':
-      divides(layer, r, m, 'rank', 'rows');
-      divides(layer, r, n, 'rank', 'columns');
+      if (m % r !== 0 || n % r !== 0)
+        throw notDivisible(layer, 'rank', r, [m, n], ', or use the mode balance');
       return [m / r, r, r];
     case 'balance':
       return [r, m];
     case 'mini':
-      divides(layer, o.miniRank!, m, 'miniRank', 'rows');
+      if (m % o.miniRank! !== 0) throw notDivisible(layer, 'miniRank', o.miniRank!, [m]);
       return [r, o.miniRank!];
   }
 }
 
-function divides(layer: LayerSpec, part: number, whole: number, option: string, side: string): void {
-  if (whole % part === 0) return;
-  throw new RankineError(
+function notDivisible(
+  { name, out, in: inputs }: LayerSpec,
+  option: string,
+  part: number,
+  sides: readonly number[],
+  otherwise = '',
+): RankineError {
+  const sizes = sides.length === 1 ? `${out} rows` : `${out}×${inputs} weight`;
+  let fitting = part;
+  while (sides.some((side) => side % fitting !== 0)) fitting--;
+  return new RankineError(
     'adapters/not-divisible',
-    `Bone: ${option} ${part} does not divide the ${whole} ${side} of ${layer.name}.`,
-    `Choose a divisor, exclude the layer${option === 'rank' ? ', or use the mode balance' : ''}.`,
+    `Bone: ${option} ${part} does not divide the ${sizes} of ${name}.`,
+    `Use ${option} ${fitting}, exclude the layer${otherwise}.`,
   );
 }

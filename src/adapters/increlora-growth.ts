@@ -1,3 +1,4 @@
+import { RankineError } from '../errors.ts';
 import { type NDArray, zeros } from '../graph/index.ts';
 import { type Random, topK } from '../linalg/index.ts';
 import { blockSizes, type IncreloraOptions, increloraScale, RESERVE } from './increlora-options.ts';
@@ -103,6 +104,7 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
     ),
     observes: (step) => total() < budget && untilEvent(step, o) < o.scored,
     beforeStep(info) {
+      checkSchedule(o, info.total);
       const growing = total() < budget;
       for (const layer of info.layers) {
         if (growing && o.advance && info.step > 0) addReserve(layer, of(layer), info);
@@ -144,6 +146,17 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
       if (full) layer.frozen.reserve.data.fill(0 as never);
       else if (o.advance) addReserve(layer, of(layer), info);
   }
+}
+
+/** @throws RankineError `adapters/schedule` where the run ends before the first event */
+function checkSchedule(o: IncreloraOptions, total: number): void {
+  const first = untilEvent(0, o);
+  if (first < total || o.rank === o.initialRank) return;
+  throw new RankineError(
+    'adapters/schedule',
+    `IncreLoRA: ranks would grow after ${first} updates for the first time, but the run has ${total}.`,
+    `Lower first and every: growth comes at multiples of every beyond first.`,
+  );
 }
 
 /** Updates from this one to the next event: a multiple of `every` beyond `first`. */

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import type { LayerSpec } from '../models/architecture.ts';
 import { adapterOptions, loraOptions } from './options.ts';
 
-export const increloraOptions = adapterOptions.extend({
+const fields = adapterOptions.extend({
   rank: z.int().positive().default(2).describe('average rank at the end: the budget is rank × layers'),
   initialRank: z.int().positive().default(1).describe('rank of every layer at the start'),
   grow: z.int().positive().default(1).describe('ranks that a chosen layer gains'),
@@ -27,6 +27,11 @@ export const increloraOptions = adapterOptions.extend({
   scoreNorm: z.enum(['sqrt', 'mean']).default('sqrt').describe('scores divided by √(m n), or by m n'),
   advance: z.boolean().default(true).describe('ranks in reserve are trained before they count'),
   dropout: loraOptions.shape.dropout,
+});
+
+export const increloraOptions = fields.refine((o) => o.initialRank <= o.rank, {
+  path: ['rank'],
+  message: 'the budget is below the ranks that the layers start with (initialRank)',
 });
 
 export type IncreloraOptions = z.infer<typeof increloraOptions>;

@@ -208,8 +208,18 @@ describe('IncreLoRA', () => {
   });
 
   it('refuses an initial rank above the matrix', async () => {
-    await expect(begun({ initialRank: 10, maxRank: 12 })).rejects.toMatchObject({ code: 'adapters/rank' });
+    await expect(begun({ rank: 10, initialRank: 10, maxRank: 12 })).rejects.toMatchObject({
+      code: 'adapters/rank',
+    });
   });
+});
+
+it('refuses a budget below its start, and a run that ends before anything grows', async () => {
+  expect(() => increlora.options.parse({ rank: 1, initialRank: 2 })).toThrow(/below the ranks/);
+  const own = adapted(await begun({ every: 5, first: 10 }));
+  const { beforeStep } = increlora.steps!(own.options, [own]);
+  expect(() => beforeStep!(stepInfo([own], 0, { total: 15 }))).toThrow(/after 15 updates .* run has 15/);
+  expect(() => beforeStep!(stepInfo([own], 0, { total: 16 }))).not.toThrow();
 });
 
 describe('learning', () => {
@@ -332,8 +342,8 @@ describe('learning', () => {
   });
 
   it('makes live and reserved directions orthonormal by the regularizer alone', async () => {
-    const options = { rank: 3, every: 40, first: 400, maxRank: 4, alpha: 1e-6, orthogonality: 1 };
-    const { starts } = await learn([zeros([SIDE, SIDE])], options, 400, 0.02);
+    const options = { rank: 3, every: 400, first: 0, maxRank: 4, alpha: 1e-6, orthogonality: 1 };
+    const { starts } = await learn([zeros([SIDE, SIDE])], options, 401, 0.02);
     const { A0, A1 } = starts[0].factors.trainable;
     const dot = (a: NDArray, b: NDArray) =>
       (a.data as Float32Array).reduce((t, v, i) => t + v * Number(b.data[i]), 0);

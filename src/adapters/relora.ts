@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { add, type NDArray } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
+import { interval } from './interval.ts';
 import { kaimingUniform, loraDelta, loraForward, loraParts, loraScale } from './lora.ts';
 import { loraOptions } from './options.ts';
 import { warmRestart } from './warm-restart.ts';
@@ -8,7 +9,11 @@ import { type AdaptedLayer, defineForm, type FormSteps, type StepInfo } from './
 
 const reloraOptions = loraOptions.extend({
   rank: z.int().positive().default(128).describe('rank of each cycle'),
-  every: z.int().positive().default(1000).describe('updates between merges'),
+  every: z
+    .int()
+    .positive()
+    .optional()
+    .describe('updates between merges (default: 1000, in shorter runs a quarter of the run)'),
   warmup: z.int().min(0).default(50).describe('updates over which the rate rises again after a merge'),
 });
 
@@ -43,13 +48,15 @@ function cycles(o: ReloraOptions, layers: readonly AdaptedLayer<ReloraOptions>[]
   const warm = warmRestart();
   const factors = layers.flatMap((l) => [l.trainable.A, l.trainable.B]);
   // Of the updates since the last merge, counted from 1. The first cycle has the run's own warm-up.
-  const share = (step: number) => (step < o.every ? 1 : Math.min(1, ((step % o.every) + 1) / (o.warmup + 1)));
+  const share = (step: number, every: number) =>
+    step < every ? 1 : Math.min(1, ((step % every) + 1) / (o.warmup + 1));
   return {
     state: {},
     beforeStep(info) {
-      if (info.step > 0 && info.step % o.every === 0) restart(info);
-      warm.keep(factors, share(info.step));
-      info.report('relora/merges', Math.floor(info.step / o.every));
+      const every = interval('ReLoRA', o.every, 1000, info.total);
+      if (info.step > 0 && info.step % every === 0) restart(info);
+      warm.keep(factors, share(info.step, every));
+      info.report('relora/merges', Math.floor(info.step / every));
     },
     afterStep: () => warm.shorten(),
   };

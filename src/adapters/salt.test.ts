@@ -79,11 +79,12 @@ describe('SALT', () => {
   });
 
   it('adapts convolutions and embeddings', async () => {
-    const conv = layer(4, 3, { kind: 'conv2d' });
+    const conv = layer(4, 3, { kind: 'conv2d', kernel: [2, 2] });
     const images = normal([1, 3, 4, 4], 5);
     const weight = normal([4, 3, 2, 2], 6);
     const c = await start(salt, conv, { rank: 2, kept: 1, relu: 'none' }, { weight });
     expect(maxDifference(outputOf(c, images), outputOf({ ...c, form: plain(c) }, images))).toBeLessThan(1e-5);
+    checkShapes(c);
     const moved = shaken(c);
     expect(c.factors.frozen.V2.shape).toEqual([3, 3, 2, 2]);
     checkGradients(moved, images);

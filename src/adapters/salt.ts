@@ -10,6 +10,7 @@ import {
   relu,
   reshape,
   scalar,
+  sizeOf,
   sqrt,
   square,
   sub,
@@ -73,11 +74,12 @@ function mixing(q: number, { rank, init }: SaltOptions, random: (purpose: string
 
 function shapes(layer: LayerSpec, o: SaltOptions): FactorShapes {
   checkRank('SALT', layer, o.rank);
-  const { t, q } = saltSizes(layer, layer.in, o);
+  const inner = [layer.in, ...(layer.kernel ?? [])];
+  const { t, q } = saltSizes(layer, sizeOf(inner), o);
   const part = (index: 1 | 2, count: number) =>
     count === 0
       ? {}
-      : { [`U${index}`]: [layer.out, count], [`S${index}`]: [count], [`V${index}`]: [count, layer.in] };
+      : { [`U${index}`]: [layer.out, count], [`S${index}`]: [count], [`V${index}`]: [count, ...inner] };
   return {
     trainable: {
       ...(t > 0 ? { stretch: [t], shift: [t] } : {}),

@@ -2,7 +2,11 @@ import { z } from 'zod';
 import { adapterOptions } from './options.ts';
 
 export const sstOptions = adapterOptions.extend({
-  every: z.int().positive().default(200).describe('updates T between two samples of singular vectors'),
+  every: z
+    .int()
+    .positive()
+    .optional()
+    .describe('updates T between two samples (default: 200, in shorter runs a quarter of the run)'),
   iterations: z
     .int()
     .positive()

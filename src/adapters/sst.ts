@@ -12,6 +12,7 @@ import {
 } from '../graph/index.ts';
 import { multiply, type Random } from '../linalg/index.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
+import { interval } from './interval.ts';
 import { checkRank } from './options.ts';
 import { type SstOptions, sstOptions } from './sst-options.ts';
 import {
@@ -143,20 +144,23 @@ function decomposeAgain({ spec, trainable, frozen }: Layer): void {
 
 function spectralSteps(o: SstOptions): FormSteps<SstOptions> {
   const before = new Map<NDArray, Float32Array>();
-  const warm = (step: number) => Math.min(1, ((step % o.every) + 1) / (o.warmup + 1));
+  const everyOf = ({ total }: StepInfo<SstOptions>) => interval('SST', o.every, 200, total);
+  const warm = (info: StepInfo<SstOptions>) =>
+    Math.min(1, ((info.step % everyOf(info)) + 1) / (o.warmup + 1));
   return {
     state: {},
     beforeStep(info) {
-      if (info.step > 0 && info.step % o.every === 0) nextIteration(info);
+      const every = everyOf(info);
+      if (info.step > 0 && info.step % every === 0) nextIteration(info, every);
       before.clear();
-      if (warm(info.step) === 1) return;
+      if (warm(info) === 1) return;
       for (const { trainable } of info.layers)
         for (const a of [trainable.U, trainable.V]) before.set(a, (a.data as Float32Array).slice());
     },
     afterStep(info) {
       for (const { trainable } of info.layers) {
         for (const a of [trainable.U, trainable.V]) {
-          blend(a, before.get(a), warm(info.step));
+          blend(a, before.get(a), warm(info));
           normalizeRows(a);
         }
         const sigma = trainable.sigma.data as Float32Array;
@@ -166,10 +170,10 @@ function spectralSteps(o: SstOptions): FormSteps<SstOptions> {
   };
 }
 
-function nextIteration(info: StepInfo<SstOptions>): void {
+function nextIteration(info: StepInfo<SstOptions>, every: number): void {
   let most = 0;
   for (const layer of info.layers) {
-    const { every, rank, iterations } = layer.options;
+    const { rank, iterations } = layer.options;
     commit(layer);
     const [p, m] = layer.frozen.left.shape;
     const round = iterations ?? Math.ceil(p / rank);

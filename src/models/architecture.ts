@@ -22,6 +22,8 @@ export interface LayerSpec {
   /** True where the checkpoint stores W as in×out (GPT-2's Conv1D). */
   readonly transposed?: boolean;
   readonly bias?: boolean;
+  /** Rows and columns of a convolution's kernel: W ∈ R^{out×in×rows×columns}. */
+  readonly kernel?: readonly [number, number];
   /** Index of the block that holds it; absent outside the blocks. */
   readonly block?: number;
 }

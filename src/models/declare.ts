@@ -44,7 +44,7 @@ export function declarations(std: number): Declarations {
       parameters.set(`${name}.weight`, { shape: [rows, width], init: { normal: std } });
     },
     conv2d(name, out, inputs, kernel) {
-      layers.push({ name, kind: 'conv2d', out, in: inputs, bias: true });
+      layers.push({ name, kind: 'conv2d', out, in: inputs, bias: true, kernel });
       parameters.set(`${name}.weight`, { shape: [out, inputs, ...kernel], init: { normal: std } });
       parameters.set(`${name}.bias`, { shape: [out], init: 'zeros' });
     },
