@@ -44,6 +44,11 @@ export const op = {
   i32: (value: number) => [0x41, ...signed(value)],
   add: [0x6a],
   subtract: [0x6b],
+  shiftLeft: [0x74],
+  /** A byte as an i32 without sign. */
+  loadByte: (offset: number) => [0x2d, ...at(offset)],
+  loadWord: (offset: number) => [0x28, ...at(offset)],
+  storeWord: (offset: number) => [0x36, ...at(offset)],
   /** Runs the body at least once, and again while the i32 it leaves is not zero. */
   doWhile: (body: number[]) => [0x03, EMPTY, ...body, 0x0d, 0, 0x0b],
   /** Runs the body if the i32 on the stack is not zero. */
@@ -53,15 +58,37 @@ export const op = {
   loadHalf: (offset: number) => simd(0x5d, ...at(offset)),
   store: (offset: number) => simd(0x0b, ...at(offset)),
   storeHalf: (offset: number) => simd(0x5b, ...at(offset), 0),
+  /** Four bytes, and zeros behind them. */
+  loadQuarter: (offset: number) => simd(0x5c, ...at(offset)),
+  /** Replaces a lane of the vector on the stack by four bytes from the address below it. */
+  loadLane: (lane: number, offset: number) => simd(0x56, ...at(offset), lane),
+  storeLane: (lane: number, offset: number) => simd(0x5a, ...at(offset), lane),
   zero: simd(0x0c, ...new Array<number>(16).fill(0)),
   /** The upper half of a vector in both halves. */
   swapHalves: simd(0x0d, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7),
+  /** Each pair of neighbouring 32-bit lanes the other way round. */
+  swapNeighbours: simd(0x0d, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11),
   not: simd(0x4d),
   and: simd(0x4e),
   or: simd(0x50),
   xor: simd(0x51),
   /** Takes a, b and a mask: a where the mask's bits are set, else b. */
   select: simd(0x52),
+  /** Vectors of four i32. */
+  i32x4: {
+    /** The i32 on the stack in every lane. */
+    splat: simd(0x11),
+    /** Shifts by the i32 on the stack. */
+    shiftLeft: simd(0xab),
+    shiftRight: simd(0xac),
+    shiftRightUnsigned: simd(0xad),
+    add: simd(0xae),
+    subtract: simd(0xb1),
+    /** Two vectors as eight i16, held at the ends of the range. */
+    narrow: simd(0x85),
+  },
+  /** Two vectors of eight i16 as sixteen u8, held at the ends of the range. */
+  narrowToBytes: simd(0x66),
   f32: {
     splat: (offset: number) => simd(0x09, ...at(offset)),
     add: simd(0xe4),
@@ -70,6 +97,8 @@ export const op = {
     divide: simd(0xe7),
     min: simd(0xe8),
     max: simd(0xe9),
+    /** b where a < b, else a: no rule for NaN, and so one machine instruction. */
+    larger: simd(0xeb),
     abs: simd(0xe0),
     negate: simd(0xe1),
     sqrt: simd(0xe3),
