@@ -8,8 +8,8 @@ import { checkPart, otherFlavour } from './peft-parts.ts';
 import type { ExportedFactors, Factors, PeftImport } from './weight-form.ts';
 
 /** A type of our own: as LORA, PEFT would read the dense branch without a word, which is another function. */
-const TYPE = 'FLYLORA';
-const PARTS = { A: 'lora_A.weight', B: 'lora_B.weight', bias: 'lora_topk_bias' } as const;
+export const FLYLORA_TYPE = 'FLYLORA';
+export const FLYLORA_PARTS = { A: 'lora_A.weight', B: 'lora_B.weight', bias: 'lora_topk_bias' } as const;
 
 /** The adapter with A, B, d and what the choice needs, under the names of the authors' PEFT fork. */
 export function flyloraToFile(
@@ -18,9 +18,10 @@ export function flyloraToFile(
 ): PeftAdapter {
   const tensors: Record<string, NDArray> = {};
   for (const { spec, arrays } of layers)
-    for (const [ours, theirs] of Object.entries(PARTS)) tensors[peftName(spec.name, theirs)] = arrays[ours];
+    for (const [ours, theirs] of Object.entries(FLYLORA_PARTS))
+      tensors[peftName(spec.name, theirs)] = arrays[ours];
   const config = {
-    peft_type: TYPE,
+    peft_type: FLYLORA_TYPE,
     r: o.rank,
     lora_alpha: o.alpha,
     top_k: o.active,
@@ -30,6 +31,7 @@ export function flyloraToFile(
     init_lora_weights: 'sparse',
     target_modules: layers.map((l) => l.spec.name).sort(),
     bias: o.bias,
+    fan_in_fan_out: layers.some((l) => l.fanInFanOut),
     modules_to_save: o.modulesToSave,
   };
   return { config, tensors };
@@ -39,7 +41,7 @@ export function flyloraFromFile(
   { config, tensors }: PeftAdapter,
   layers: readonly LayerSpec[],
 ): PeftImport<FlyloraOptions> {
-  if (config.peft_type !== TYPE) throw otherFlavour();
+  if (config.peft_type !== FLYLORA_TYPE) throw otherFlavour();
   const options = flyloraOptions.parse({
     rank: config.r,
     alpha: config.lora_alpha,
@@ -55,8 +57,8 @@ export function flyloraFromFile(
   for (const name of options.targets as string[]) {
     const spec = layers.find((l) => l.name === name);
     if (!spec) throw otherBase(name);
-    const read = (part: keyof typeof PARTS, shape: readonly number[]) => {
-      const array = tensors[peftName(name, PARTS[part])];
+    const read = (part: keyof typeof FLYLORA_PARTS, shape: readonly number[]) => {
+      const array = tensors[peftName(name, FLYLORA_PARTS[part])];
       checkPart(spec, part, array, shape);
       return array;
     };

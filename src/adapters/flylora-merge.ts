@@ -1,44 +1,92 @@
 import { RankineError } from '../errors.ts';
+import type { PeftAdapter } from '../formats/peft.ts';
+import { peftName } from '../formats/peft-names.ts';
 import { type NDArray, zeros } from '../graph/index.ts';
-import { multiply } from '../linalg/index.ts';
-import type { Arrays } from './weight-form.ts';
+import { FLYLORA_PARTS, FLYLORA_TYPE } from './flylora-file.ts';
+import { productsToPeft } from './lora-peft.ts';
+import { adapterOptions } from './options.ts';
 
-/** The average of several tasks on one layer. */
-export type MergedFlylora =
-  /** Tasks of one A (one seed): B and d averaged, still chosen by token. */
-  | { readonly kind: 'routed'; readonly arrays: Arrays }
-  /** Tasks of different A: the average of s B A, the dense stand-ins, m×n. */
-  | { readonly kind: 'dense'; readonly delta: NDArray };
+/** What tasks must have in common. */
+const COMMON = [
+  'peft_type',
+  'r',
+  'lora_alpha',
+  'top_k',
+  'score',
+  'target_modules',
+  'bias',
+  'modules_to_save',
+];
 
 /**
- * Averages tasks' adapters of one layer. With a shared A averaging B is exact; independent sparse A are nearly
- * orthogonal, so that the average of the dense stand-ins keeps tasks apart.
+ * Averages tasks' FlyLoRA adapters. Tasks of one A (one seed) give a FlyLoRA adapter again, B and d averaged, ranks still
+ * chosen by token. Independent sparse A are nearly orthogonal: such tasks give a LORA of all their ranks, the average of
+ * the dense stand-ins (α/r) B A.
  *
- * @param tasks `A` [r, n], `B` [m, r], `bias` [r] of every task
- * @param scale s = α/r
- * @throws RankineError `adapters/different-forms` where the shapes differ
+ * @throws RankineError `adapters/different-forms` where they are not FlyLoRA adapters of the same options and layers
  */
-export function mergeFlylora(tasks: readonly Arrays[], scale: number): MergedFlylora {
-  const [first] = tasks;
-  for (const key of ['A', 'B', 'bias'])
-    for (const task of tasks)
-      if (task[key]?.shape.join() !== first[key].shape.join()) throw differentForms(key, first, task);
-  const shared = tasks.every(({ A }) =>
-    A.data.every((v: number | bigint, i: number) => v === first.A.data[i]),
+export function mergeFlylora(tasks: readonly PeftAdapter[]): PeftAdapter {
+  const [first, ...others] = tasks;
+  if (first.config.peft_type !== FLYLORA_TYPE) throw differentForms('peft_type', FLYLORA_TYPE, first);
+  for (const field of COMMON)
+    for (const task of others)
+      if (JSON.stringify(task.config[field]) !== JSON.stringify(first.config[field]))
+        throw differentForms(field, first.config[field], task);
+  const layers = first.config.target_modules as string[];
+  const factors = new Set(
+    layers.flatMap((l) => Object.values(FLYLORA_PARTS).map((part) => peftName(l, part))),
   );
-  if (shared)
-    return {
-      kind: 'routed',
-      arrays: { A: first.A, B: average(tasks.map((t) => t.B)), bias: average(tasks.map((t) => t.bias)) },
-    };
-  const deltas = tasks.map(({ A, B }) => {
-    const { data } = multiply(
-      { rows: B.shape[0], cols: B.shape[1], data: B.data as Float32Array },
-      { rows: A.shape[0], cols: A.shape[1], data: A.data as Float32Array },
+  const averaged = (keep: (name: string) => boolean) =>
+    Object.fromEntries(
+      Object.keys(first.tensors)
+        .filter(keep)
+        .map((name) => [name, average(tasks.map((t) => t.tensors[name]))]),
     );
-    return { dtype: 'float32' as const, shape: [B.shape[0], A.shape[1]], data: data.map((v) => scale * v) };
+  const projections = layers.map((l) => peftName(l, FLYLORA_PARTS.A));
+  if (projections.every((name) => others.every((t) => equal(t.tensors[name], first.tensors[name]))))
+    return { config: first.config, tensors: averaged(() => true) };
+  const dense = standIns(tasks, layers);
+  return { ...dense, tensors: { ...dense.tensors, ...averaged((name) => !factors.has(name)) } };
+}
+
+/** Σ over T tasks of (α/r) B A / T as one product of T r ranks. */
+function standIns(tasks: readonly PeftAdapter[], layers: readonly string[]): PeftAdapter {
+  const { config } = tasks[0];
+  const scale = Number(config.lora_alpha) / Number(config.r) / tasks.length;
+  const products = layers.map((name) => {
+    const part = (p: 'A' | 'B') => tasks.map((t) => t.tensors[peftName(name, FLYLORA_PARTS[p])]);
+    const [A, B] = [stacked(part('A')), beside(part('B'), scale)];
+    const spec = { name, kind: 'linear' as const, out: B.shape[0], in: A.shape[1] };
+    return { layer: { spec, fanInFanOut: Boolean(config.fan_in_fan_out) }, A, B };
   });
-  return { kind: 'dense', delta: average(deltas) };
+  const options = adapterOptions.parse({
+    rank: tasks.length * Number(config.r),
+    bias: config.bias,
+    modulesToSave: config.modules_to_save ?? [],
+  });
+  return productsToPeft(products, { ...options, dropout: 0 });
+}
+
+function stacked(matrices: readonly NDArray[]): NDArray {
+  const [rows, columns] = matrices[0].shape;
+  const out = zeros([matrices.length * rows, columns]);
+  for (const [t, { data }] of matrices.entries())
+    (out.data as Float32Array).set(data as Float32Array, t * rows * columns);
+  return out;
+}
+
+function beside(matrices: readonly NDArray[], scale: number): NDArray {
+  const [rows, columns] = matrices[0].shape;
+  const out = zeros([rows, matrices.length * columns]);
+  for (let i = 0; i < rows; i++)
+    for (const [t, { data }] of matrices.entries())
+      for (let k = 0; k < columns; k++)
+        out.data[(i * matrices.length + t) * columns + k] = scale * Number(data[i * columns + k]);
+  return out;
+}
+
+function equal(a: NDArray, b: NDArray): boolean {
+  return a.data.length === b.data.length && a.data.every((v: number | bigint, i: number) => v === b.data[i]);
 }
 
 function average(arrays: readonly NDArray[]): NDArray {
@@ -48,10 +96,10 @@ function average(arrays: readonly NDArray[]): NDArray {
   return out;
 }
 
-function differentForms(key: string, first: Arrays, other: Arrays): RankineError {
+function differentForms(field: string, wanted: unknown, { config }: PeftAdapter): RankineError {
   return new RankineError(
     'adapters/different-forms',
-    `Adapters to be averaged have ${key} of shapes [${first[key].shape}] and [${other[key]?.shape ?? 'none'}].`,
-    'Average adapters of one form, with one rank and the same layers.',
+    `Adapters to be averaged differ in ${field}: ${JSON.stringify(wanted)} and ${JSON.stringify(config[field])}.`,
+    'Average FlyLoRA adapters of one rank, one scale and the same layers.',
   );
 }

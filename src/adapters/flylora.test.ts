@@ -25,6 +25,7 @@ import {
   weightOf,
 } from './form-checks.contract.ts';
 import { lora } from './lora.ts';
+import { resolveOptions } from './options.ts';
 import { adapted, stepInfo } from './run-steps.contract.ts';
 
 const x = normal([10, 24], 3);
@@ -256,20 +257,43 @@ describe('sparse random projections', () => {
 });
 
 describe('merging tasks', () => {
+  const task = async (seed: number, noise: number, more: Record<string, unknown> = {}) => {
+    const s = shaken(await begun(more, seed), noise);
+    const { A, B } = arraysOf(s);
+    return { A, B, file: flylora.toPeft!([exported(s)], s.options), s };
+  };
+
   it('averages B exactly over one A, dense stand-ins over several', async () => {
-    const task = async (seed: number, noise: number) => arraysOf(shaken(await begun({}, seed), noise));
     const [a, b, c] = [await task(1, 0.3), await task(1, 0.6), await task(2, 0.3)];
-    const routed = mergeFlylora([a, b], 2);
-    if (routed.kind !== 'routed') throw new Error('one A was not seen');
-    expect(Number(routed.arrays.B.data[5])).toBeCloseTo((Number(a.B.data[5]) + Number(b.B.data[5])) / 2, 6);
-    const dense = mergeFlylora([a, c], 2);
-    if (dense.kind !== 'dense') throw new Error('two A were taken for one');
+    const routed = flylora.fromPeft!(mergeFlylora([a.file, b.file]), [a.s.spec]).factors.get(a.s.spec.name)!;
+    expect(Number(routed.trainable.B.data[5])).toBeCloseTo(
+      (Number(a.B.data[5]) + Number(b.B.data[5])) / 2,
+      6,
+    );
+    const dense = lora.fromPeft!(mergeFlylora([a.file, c.file]), [a.s.spec]);
+    const base = await start(lora, a.s.spec, { rank: 1 });
+    const twin = { ...base, options: resolveOptions(dense.options, a.s.spec) };
+    const change = minus(weightOf({ ...twin, factors: dense.factors.get(a.s.spec.name)! }), twin.original);
     const product = (t: typeof a) =>
       multiply(matrix(9, 8, t.B.data as Float32Array), matrix(8, 24, t.A.data as Float32Array)).data;
     const [pa, pc] = [product(a), product(c)];
-    dense.delta.data.forEach((v: number | bigint, i: number) => {
+    change.data.forEach((v: number | bigint, i: number) => {
       expect(Number(v)).toBeCloseTo(pa[i] + pc[i], 5);
     });
-    expect(() => mergeFlylora([a, { ...b, B: zeros([9, 7]) }], 2)).toThrow(/one form/);
+  });
+
+  it('refuses other forms and other options', async () => {
+    const [a, b] = [await task(1, 0.3), await task(1, 0.3, { rank: 4 })];
+    const other = { config: { ...a.file.config, peft_type: 'LORA' }, tensors: a.file.tensors };
+    const code = 'adapters/different-forms';
+    const cases = [
+      [[a.file, b.file], 'r: 8 and 4'],
+      [[a.file, other], 'peft_type: "FLYLORA" and "LORA"'],
+      [[other, a.file], 'peft_type'],
+    ] as const;
+    for (const [files, told] of cases)
+      expect(() => mergeFlylora(files)).toThrow(
+        expect.objectContaining({ code, message: expect.stringContaining(told) }),
+      );
   });
 });

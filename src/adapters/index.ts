@@ -1,4 +1,5 @@
 export { alloraFields, alloraNorm, rowFactors } from './allora-factor.ts';
+export { mergeFlylora } from './flylora-merge.ts';
 export {
   type AdapterOptions,
   adapterOptions,

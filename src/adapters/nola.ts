@@ -2,7 +2,7 @@ import { add, matmul, type NDArray, reshape, type Tensor, zeros } from '../graph
 import { loraDelta, loraForward } from './lora.ts';
 import { productsToPeft } from './lora-peft.ts';
 import { type BasisSide, mixture, nolaBasis, nolaSides } from './nola-basis.ts';
-import { nolaFromFile } from './nola-file.ts';
+import { nolaFromFile, nolaToFile } from './nola-file.ts';
 import { type NolaOptions, nolaOptions, nolaScale } from './nola-options.ts';
 import { checkRank } from './options.ts';
 import { defineForm, type Tensors } from './weight-form.ts';
@@ -68,5 +68,6 @@ export const nola = defineForm<NolaOptions>({
       }),
       o,
     ),
+  toCompact: nolaToFile,
   fromPeft: nolaFromFile,
 });

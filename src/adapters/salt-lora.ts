@@ -81,6 +81,6 @@ function noLora(layer: string): RankineError {
   return new RankineError(
     'adapters/no-lora',
     `SALT's core of ${layer} is cut by its ReLU: its change is no product of low rank.`,
-    'Write the merged model instead: rankine merge. Training with relu none keeps a LORA exact.',
+    "Use the run's merged model. Training with relu none keeps a LORA exact.",
   );
 }

@@ -142,7 +142,9 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
    * Throws `adapters/no-lora` where the options leave no exact one.
    */
   toLora?(layers: readonly ExportedFactors<O>[], options: O): PeftAdapter;
-  /** Factors from PEFT's file by layer name. */
+  /** A smaller file than PEFT's, which only this package reads; absent where there is none. */
+  toCompact?(layers: readonly ExportedFactors<O>[], options: O): PeftAdapter;
+  /** Factors from PEFT's file, or the compact one, by layer name. */
   fromPeft?(adapter: PeftAdapter, layers: readonly LayerSpec[]): PeftImport<O>;
 }
 

@@ -1,3 +1,4 @@
+import type { WeightForm } from '../adapters/index.ts';
 import type { Engine } from '../engine/index.ts';
 import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/index.ts';
@@ -16,31 +17,28 @@ const TASK_TYPES = {
 } as const;
 
 export interface PeftExportOptions {
-  /** As PEFT's plain LORA where the form's own type is another. */
-  readonly plainLora?: boolean;
+  /**
+   * `own` (default): the form's type in PEFT; `lora`: PEFT's plain LORA, for tools that read nothing else; `compact`: the
+   * form's smallest file, which only this package reads.
+   */
+  readonly as?: 'own' | 'lora' | 'compact';
 }
 
 /**
  * The adaptation as PEFT reads it.
  *
- * @throws RankineError `training/no-peft` where the form has no exact PEFT file, `adapters/no-lora`
+ * @throws RankineError `training/no-peft` where the form has no exact PEFT file, `adapters/no-lora`,
+ *   `training/no-compact`
  */
 export function toPeftAdapter(
   model: Model,
   adaptation: Adaptation,
   trained: readonly Trainable[],
   base: string,
-  { plainLora = false }: PeftExportOptions = {},
+  { as = 'own' }: PeftExportOptions = {},
 ): PeftAdapter {
   const { form, options } = adaptation;
-  const write = (plainLora ? form.toLora : undefined) ?? form.toPeft;
-  if (!write)
-    throw new RankineError(
-      'training/no-peft',
-      `${form.name} has no exact form among PEFT's.`,
-      'Write the merged model instead: rankine merge.',
-    );
-  const adapter = write(
+  const adapter = writerOf(form, as)(
     adaptation.layers.map((l) => ({
       spec: l.spec,
       options: l.options,
@@ -49,6 +47,7 @@ export function toPeftAdapter(
     })),
     options,
   );
+  if (as === 'lora' && !isPlainLora(adapter)) throw noLora(form);
   const targeted = new Set(adaptation.layers.map((l) => l.spec.name));
   const extra = trained.filter((t) => t.info.role !== 'factor');
   const tensors = { ...adapter.tensors };
@@ -66,6 +65,36 @@ export function toPeftAdapter(
   };
 }
 
+function writerOf(form: WeightForm, as: PeftExportOptions['as']): NonNullable<WeightForm['toPeft']> {
+  if (as === 'compact') {
+    if (form.toCompact) return form.toCompact;
+    throw new RankineError(
+      'training/no-compact',
+      `${form.name} has no file smaller than PEFT's.`,
+      'Leave --compact out.',
+    );
+  }
+  const write = (as === 'lora' ? form.toLora : undefined) ?? form.toPeft;
+  if (write) return write;
+  throw new RankineError(
+    'training/no-peft',
+    `${form.name} has no exact form among PEFT's types.`,
+    `Use the run's merged model${form.toLora ? ', or export with --as-lora' : ''}.`,
+  );
+}
+
+function isPlainLora({ config }: PeftAdapter): boolean {
+  return config.peft_type === 'LORA' && !config.use_dora;
+}
+
+function noLora(form: WeightForm): RankineError {
+  return new RankineError(
+    'adapters/no-lora',
+    `The change of ${form.name} is no plain LORA.`,
+    "Leave --as-lora out for the form's own type, or merge the adapter: rankine merge.",
+  );
+}
+
 /** Freshly drawn modules as PEFT's `modules_to_save` finds them: by the shortest ending that no other module has. */
 function freshModules({ architecture, fresh }: Model): string[] {
   const moduleOf = (parameter: string) => parameter.replace(/\.[^.]+$/, '');
@@ -77,6 +106,7 @@ function freshModules({ architecture, fresh }: Model): string[] {
   });
 }
 
+/** Writes `toPeftAdapter` to a folder, and returns it. */
 export async function writeAdapter(
   folder: string,
   model: Model,
@@ -84,9 +114,10 @@ export async function writeAdapter(
   trained: readonly Trainable[],
   base: string,
   options: PeftExportOptions = {},
-): Promise<void> {
+): Promise<PeftAdapter> {
   const adapter = toPeftAdapter(model, adaptation, trained, base, options);
   await writePeftAdapter(folder, adapter, { replace: true });
+  return adapter;
 }
 
 /** The effective weight of an adapted layer, out×in, from the form's symbolic `weight`. */

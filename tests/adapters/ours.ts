@@ -63,5 +63,5 @@ export async function ownAdapter(name: string, engine: Engine): Promise<PeftAdap
   const parsed = form.options.parse({ rank: 4, ...options }) as AdapterOptions;
   const adaptation = await adapt(golden.model, form, parsed, { seed: 3, firstRate: UPDATES.rate });
   const { trained } = await trainOn(golden, engine, adaptation, UPDATES);
-  return toPeftAdapter(golden.model, adaptation, trained, base, { plainLora: plain });
+  return toPeftAdapter(golden.model, adaptation, trained, base, { as: plain ? 'lora' : 'own' });
 }

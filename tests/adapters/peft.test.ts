@@ -67,9 +67,15 @@ describe.each(Object.keys(ownCases))('%s, trained here', (name) => {
     expect(shapes(own.tensors)).toEqual(shapes(adapter.tensors));
     for (const [tensor, { data }] of Object.entries(adapter.tensors))
       for (let i = 0; i < data.length; i++)
-        expect(Math.abs(Number(own.tensors[tensor].data[i]) - Number(data[i])), tensor).toBeLessThan(1e-3);
+        if (!isKeyBias(tensor, i, data.length))
+          expect(Math.abs(Number(own.tensors[tensor].data[i]) - Number(data[i])), tensor).toBeLessThan(1e-3);
   });
 });
+
+/** The softmax does not see a bias of all keys: its gradient is rounding, which Adam moves by as much as any other. */
+function isKeyBias(tensor: string, i: number, length: number): boolean {
+  return tensor.endsWith('c_attn.base_layer.bias') && Math.floor((3 * i) / length) === 1;
+}
 
 function shapes(tensors: Readonly<Record<string, NDArray>>): Record<string, readonly number[]> {
   return Object.fromEntries(Object.entries(tensors).map(([name, a]) => [name, a.shape]));

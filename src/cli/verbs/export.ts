@@ -10,6 +10,8 @@ import { styleFor } from '../terminal/index.ts';
 
 interface Options {
   readonly output: string;
+  readonly asLora?: boolean;
+  readonly compact?: boolean;
   readonly overwrite?: boolean;
   readonly json?: boolean;
 }
@@ -20,13 +22,22 @@ the best checkpoint is taken, without validation data the latest. The base model
 
 Examples:
   rankine export runs/latest --output adapter
-  rankine export runs/latest/checkpoints/step-100 --output adapter-100`;
+  rankine export runs/latest/checkpoints/step-100 --output adapter-100
+  rankine export runs/bone-balance --as-lora --output adapter-for-other-tools`;
 
 export const exportVerb: Verb = {
   define(command: Command) {
     command
       .argument('<run>', 'folder of a run, or of one of its checkpoints')
       .requiredOption('--output <folder>', 'folder of the PEFT adapter')
+      .option(
+        '--as-lora',
+        "as PEFT's plain LORA where the method's own type is another, for tools that read nothing else",
+      )
+      .option(
+        '--compact',
+        "the method's smallest file, which only Rankine reads (NOLA: coefficients and a seed)",
+      )
       .option('--overwrite', 'replace the folder if it is there')
       .option('--json', 'one JSON object at the end')
       .addHelpText('after', EXAMPLES)
@@ -35,7 +46,8 @@ export const exportVerb: Verb = {
 };
 
 async function run(path: string, options: Options): Promise<void> {
-  const { output, overwrite } = options;
+  const { output, overwrite, asLora, compact } = options;
+  if (asLora && compact) throw twoTypes();
   if (!overwrite && (await exists(output))) throw folderExists(output);
   const { folder, step } = parseRun(path);
   const recipe = await recordedRecipe(folder, {});
@@ -43,8 +55,10 @@ async function run(path: string, options: Options): Promise<void> {
   try {
     const trained = await openTrainedRun(engine, folder, recipe, step);
     if (!trained.adaptation) throw notAnAdapter(recipe.output);
-    await writeAdapter(output, trained.model, trained.adaptation, trained.trainables, recipe.model.path);
-    report(options, recipe.model.path, trained.step);
+    const { model, adaptation, trainables, step: at } = trained;
+    const as = asLora ? 'lora' : compact ? 'compact' : 'own';
+    const { config } = await writeAdapter(output, model, adaptation, trainables, recipe.model.path, { as });
+    report(options, { base: recipe.model.path, step: at, type: config.peft_type });
   } finally {
     await engine.dispose();
   }
@@ -57,12 +71,31 @@ function parseRun(path: string): { folder: string; step?: number } {
   return { folder: join(path, '..', '..'), step: Number(step) };
 }
 
-function report({ json, output }: Options, base: string, step: number): void {
+/** Types of files that PEFT does not know. */
+const OWN_TYPES = ['FLYLORA', 'NOLA'];
+
+function report(
+  { json, output }: Options,
+  { base, step, type }: { base: string; step: number; type: string },
+): void {
   const style = styleFor(process.stdout);
   const text = json
-    ? JSON.stringify({ output, base, step })
-    : `The adapter of step ${step} is in ${style.strong(output)}.\nPython loads it with PeftModel.from_pretrained(base, '${output}').`;
+    ? JSON.stringify({ output, base, step, type })
+    : `The adapter of step ${step} is in ${style.strong(output)}, of the type ${type}.\n${reader(type, output)}`;
   process.stdout.write(`${text}\n`);
+}
+
+function reader(type: string, output: string): string {
+  if (OWN_TYPES.includes(type)) return 'PEFT has no such type: Rankine reads it (--adapter).';
+  return `Python loads it with PeftModel.from_pretrained(base, '${output}').`;
+}
+
+function twoTypes(): RankineError {
+  return new RankineError(
+    'cli/two-types',
+    'An adapter is written either as LORA or as its smallest file.',
+    'Give --as-lora or --compact.',
+  );
 }
 
 function notAnAdapter(output: string): RankineError {
