@@ -23,6 +23,11 @@ const VERBS: readonly Entry[] = [
     load: async () => (await import('./verbs/train.ts')).trainVerb,
   },
   {
+    name: 'compare',
+    summary: 'many methods at one budget, several seeds: which is best, and how sure',
+    load: async () => (await import('./verbs/compare.ts')).compareVerb,
+  },
+  {
     name: 'evaluate',
     summary: 'loss, perplexity or accuracy of a model; exact match of its answers',
     load: async () => (await import('./verbs/evaluate.ts')).evaluateVerb,

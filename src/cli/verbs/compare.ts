@@ -1,0 +1,127 @@
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import { RankineError } from '../../errors.ts';
+import { writeAtomic } from '../../formats/index.ts';
+import {
+  buildResult,
+  openStore,
+  type Planned,
+  parseStudy,
+  planStudy,
+  runStudy,
+  type Study,
+  type StudyState,
+  studyMarkdown,
+  studyMethods,
+} from '../../studies/index.ts';
+import { listenForInterrupt } from '../../training/index.ts';
+import { liveTable } from '../compare/live-table.ts';
+import { planTable } from '../compare/plan-table.ts';
+import type { Verb } from '../program.ts';
+import { readRecipeFile } from '../recipe-file.ts';
+
+interface Options {
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+  readonly json?: boolean;
+  readonly parquet?: string;
+  readonly output?: string;
+}
+
+const EXAMPLES = `
+STUDY is YAML, JSON or TypeScript; its fields are in docs/study.md. The plan (what fits the budget, which rank, what
+memory) is shown and confirmed before anything is trained. Stopped or killed, the same command goes on where it was;
+runs that any study with the same database has done are not done again.
+
+Examples:
+  rankine compare studies/dates.yaml --dry-run
+  rankine compare studies/dates.yaml --yes
+  rankine compare studies/dates.yaml --yes --json > result.json
+  rankine compare studies/dates.yaml --yes --parquet tables`;
+
+export const compareVerb: Verb = {
+  define(command: Command) {
+    command
+      .argument('<study>', 'file of the study')
+      .option('--dry-run', 'show what would be run, and run nothing')
+      .option('--yes', 'do not ask before running')
+      .option('--output <folder>', 'folder of the study, instead of the file’s')
+      .option('--parquet <folder>', 'also write the database’s tables as Parquet')
+      .option('--json', 'the result as one JSON object on standard output')
+      .addHelpText('after', EXAMPLES)
+      .action(run);
+  },
+};
+
+async function run(file: string, options: Options): Promise<void> {
+  const { content } = await readRecipeFile(file);
+  const study = parseStudy({
+    ...content,
+    ...(options.output === undefined ? {} : { output: options.output }),
+  });
+  if (options.dryRun) return showPlan(await planStudy(study, studyMethods(study)), options);
+  const interruption = listenForInterrupt({
+    onFirst: () => process.stderr.write('\nSaving and stopping; press Ctrl-C again to stop at once.\n'),
+  });
+  const live = liveTable(process.stderr);
+  try {
+    const state = await runStudy(study, {
+      signal: interruption.signal,
+      confirm: (planned) => confirm(planned, study, options),
+      emit: (event, now) => {
+        live.event(event, now);
+        if (event.type === 'run' && event.run.state !== 'running') {
+          const result = buildResult(now);
+          live.result(result);
+          void writeAtomic(join(study.output, 'result.json'), JSON.stringify(result));
+        }
+      },
+    });
+    live.end();
+    if (!state) return;
+    await finish(study, state, options);
+    if (interruption.signal.aborted) process.exitCode = 130;
+  } finally {
+    live.end();
+    interruption.dispose();
+  }
+}
+
+function showPlan(planned: readonly Planned[], { json }: Options): void {
+  const text = json
+    ? JSON.stringify(
+        planned.map((p) => p.row),
+        null,
+        2,
+      )
+    : planTable(planned, process.stdout.columns).join('\n');
+  process.stdout.write(`${text}\n`);
+}
+
+async function confirm(planned: readonly Planned[], study: Study, { yes }: Options): Promise<boolean> {
+  process.stderr.write(`${planTable(planned, process.stderr.columns).join('\n')}\n`);
+  if (yes) return true;
+  if (!process.stdin.isTTY)
+    throw new RankineError(
+      'studies/not-confirmed',
+      `The study ${study.name} would run ${planned.filter((p) => p.row.fits).length} methods; nobody is there to confirm it.`,
+      'Add --yes, or --dry-run to see the plan only.',
+    );
+  const prompt = createInterface({ input: process.stdin, output: process.stderr });
+  const answer = await prompt.question('Run it? [y/N] ');
+  prompt.close();
+  return /^y(es)?$/i.test(answer.trim());
+}
+
+async function finish(study: Study, state: StudyState, options: Options): Promise<void> {
+  const result = buildResult(state);
+  const markdown = studyMarkdown(result);
+  await writeAtomic(join(study.output, 'result.json'), JSON.stringify(result));
+  await writeAtomic(join(study.output, 'report.md'), markdown);
+  if (options.parquet !== undefined) {
+    const store = await openStore(study.store ?? join(study.output, '..', 'runs.duckdb'));
+    await store.exportParquet(options.parquet);
+  }
+  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `\n${markdown}`);
+}

@@ -1,0 +1,164 @@
+import { availableParallelism, cpus } from 'node:os';
+import type { Comparison, Curve, MethodSummary, StudyResult, StudyRun } from './results.ts';
+import type { StudyState } from './run-study.ts';
+import {
+  bootstrapMeans,
+  bootstrapP,
+  deviation,
+  holm,
+  mean,
+  percentileInterval,
+  type Sample,
+} from './statistics.ts';
+import { caveatsOf, verdictOf } from './verdict.ts';
+
+const DRAWS = 4000;
+const SIGNIFICANT = 0.05;
+
+/** What a study says so far, from its runs. */
+export function buildResult(state: StudyState): StudyResult {
+  const { study, planned, runs, total } = state;
+  const direction = study.metric === 'loss' ? 'min' : 'max';
+  const summaries = planned
+    .filter((p) => p.row.fits)
+    .flatMap(({ method, row }) =>
+      (['default', 'tuned'] as const).flatMap((treatment): MethodSummary[] => {
+        const own = runs.filter((r) => r.method === method.id && r.purpose === treatment);
+        if (own.length === 0) return [];
+        const settings = treatment === 'tuned' ? (state.tuned.get(method.id) ?? {}) : {};
+        return [{ ...summarize(own), method: method.id, label: row.label, treatment, settings }];
+      }),
+    );
+  const { methods, comparisons } = compare(summaries, direction, study.seeds.length);
+  const ended = runs.filter((r) => r.state !== 'running' && r.state !== 'waiting' && r.state !== 'stopped');
+  const partial = {
+    name: study.name,
+    question: study.question,
+    folder: study.output,
+    metric: { name: study.metric, direction },
+    budget: Object.fromEntries(Object.entries(study.budget ?? {}).filter(([, v]) => v !== undefined)),
+    seeds: study.seeds,
+    plan: planned.map((p) => p.row),
+    progress: { done: ended.length, total },
+    methods,
+    comparisons,
+    baseline: state.base?.scores[0]?.mean,
+    curves: curvesOf(runs, state.curves),
+    hardware: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
+  } as const;
+  return { ...partial, verdict: verdictOf(partial), caveats: caveatsOf(partial, runs) };
+}
+
+type Summary = Omit<MethodSummary, 'method' | 'label' | 'treatment' | 'settings'>;
+
+function summarize(runs: readonly StudyRun[]): Summary {
+  const scored = runs.filter((r) => r.scores !== undefined);
+  const means = scored.map((r) => r.scores![0].mean);
+  const average = (pick: (run: StudyRun) => number | undefined) => {
+    const values = runs.map(pick).filter((x) => x !== undefined);
+    return values.length > 0 ? mean(values) : undefined;
+  };
+  return {
+    runs,
+    failed: runs.filter((r) => ['failed', 'diverged', 'out-of-memory'].includes(r.state)).length,
+    mean: means.length > 0 ? mean(means) : undefined,
+    spread: means.length > 1 ? deviation(means) : undefined,
+    forgetting: average((r) => r.forgetting && r.forgetting.after - r.forgetting.before),
+    trainable: average((r) => r.trainable),
+    peakMemory: average((r) => r.measured?.peakMemory),
+    predictedMemory: average((r) => r.predictedMemory),
+    seconds: average((r) => r.measured?.wall),
+    size: average((r) => r.size),
+    amongBest: false,
+  };
+}
+
+/** Name of a treatment in comparisons. */
+export function treatmentName({ label, treatment }: Pick<MethodSummary, 'label' | 'treatment'>): string {
+  return `${label} (${treatment})`;
+}
+
+/**
+ * Intervals, and comparisons within each treatment: defaults with defaults, tuned with tuned, every pair on the same
+ * examples. Best first, tuned before default where both are.
+ */
+function compare(
+  summaries: readonly MethodSummary[],
+  direction: 'min' | 'max',
+  seeds: number,
+): { methods: MethodSummary[]; comparisons: Comparison[] } {
+  const sign = direction === 'max' ? 1 : -1;
+  const order = (a: MethodSummary, b: MethodSummary) =>
+    sign * ((b.mean ?? -sign * Number.MAX_VALUE) - (a.mean ?? -sign * Number.MAX_VALUE));
+  const methods: MethodSummary[] = [];
+  const comparisons: Comparison[] = [];
+  for (const treatment of ['tuned', 'default'] as const) {
+    const sorted = summaries.filter((m) => m.treatment === treatment).sort(order);
+    const judged = sorted.filter((m) => m.mean !== undefined && m.failed === 0);
+    // With one seed nothing is known of the spread over seeds: no interval, no comparison.
+    if (seeds < 2 || judged.length === 0) {
+      methods.push(...sorted);
+      continue;
+    }
+    const resampled = bootstrapMeans(judged.map(sampleOf), DRAWS, 0);
+    const own = pairs(judged, resampled);
+    comparisons.push(...own);
+    const best = treatmentName(judged[0]);
+    for (const summary of sorted) {
+      const i = judged.indexOf(summary);
+      if (i < 0) methods.push(summary);
+      else
+        methods.push({
+          ...summary,
+          interval: percentileInterval(resampled[i]),
+          amongBest: i === 0 || !isWorse(own, best, treatmentName(summary)),
+        });
+    }
+  }
+  return { methods, comparisons };
+}
+
+function isWorse(comparisons: readonly Comparison[], best: string, other: string): boolean {
+  return comparisons.some((c) => c.a === best && c.b === other && c.corrected < SIGNIFICANT);
+}
+
+function pairs(judged: readonly MethodSummary[], resampled: readonly Float64Array[]): Comparison[] {
+  const raw: Omit<Comparison, 'corrected'>[] = [];
+  for (let i = 0; i < judged.length; i++)
+    for (let j = i + 1; j < judged.length; j++) {
+      const differences = resampled[i].map((x, d) => x - resampled[j][d]);
+      raw.push({
+        a: treatmentName(judged[i]),
+        b: treatmentName(judged[j]),
+        difference: judged[i].mean! - judged[j].mean!,
+        interval: percentileInterval(differences),
+        p: bootstrapP(differences),
+      });
+    }
+  const corrected = holm(raw.map((c) => c.p));
+  return raw.map((c, i) => ({ ...c, corrected: corrected[i] }));
+}
+
+function sampleOf({ runs }: MethodSummary): Sample {
+  const scored = runs.filter((r) => r.scores !== undefined).map((r) => r.scores![0]);
+  return { seeds: scored.map((s) => s.examples), weights: scored[0].weights };
+}
+
+function curvesOf(
+  runs: readonly StudyRun[],
+  curves: ReadonlyMap<string, readonly Curve[]>,
+): Record<string, readonly Curve[]> {
+  const judged = runs.filter((r) => r.purpose !== 'trial' && curves.has(r.key));
+  return Object.fromEntries(judged.map((r) => [r.key, curves.get(r.key)!.map(thinned)]));
+}
+
+const POINTS = 120;
+
+/** Enough points to draw. */
+function thinned({ name, steps, values }: Curve): Curve {
+  if (steps.length <= POINTS) return { name, steps, values };
+  const chosen = Array.from({ length: POINTS }, (_, i) =>
+    Math.round((i * (steps.length - 1)) / (POINTS - 1)),
+  );
+  return { name, steps: chosen.map((i) => steps[i]), values: chosen.map((i) => values[i]) };
+}

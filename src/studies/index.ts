@@ -1,0 +1,10 @@
+export { type Planned, planStudy } from './budget.ts';
+export { buildResult, treatmentName } from './build-result.ts';
+export { type Answered, type ExactMatch, exactMatch } from './exact-match.ts';
+export { studyMarkdown } from './markdown.ts';
+export { type Method, studyMethods } from './methods.ts';
+export * from './results.ts';
+export { runStudy, type StudyEvent, type StudyHost, type StudyState } from './run-study.ts';
+export { openStore, type Store } from './store.ts';
+export { METRICS, parseStudy, type Study, type StudyInput, studySchema } from './study.ts';
+export { recommended } from './verdict.ts';
