@@ -108,7 +108,7 @@ function unclipped({ clip, accumulate }: Recipe): Concession[] {
   return [{ loss: 'gradients are not clipped', changes: { clip: 0, execution: 'blockwise' } }];
 }
 
-const LIGHTER = ['adam-8bit', 'galore', 'lion', 'sgd'];
+const LIGHTER = ['adam-8bit', 'galore', 'lion', 'sign-sgd'];
 
 function lighterOptimizers({ optimizer, adapter }: Recipe): Concession[] {
   const heavy = !LIGHTER.includes(optimizer.method);

@@ -20,9 +20,10 @@ export function endMessage(recipe: Recipe, result: TrainResult, style: Style): s
 function lossLine({ loss, evaluation }: TrainResult): string {
   const trained = Number.isNaN(loss) ? 'Nothing was left to do' : `Training loss ${number(loss)}`;
   if (!evaluation) return `${trained}.`;
-  const { accuracy } = evaluation;
-  const share = accuracy === undefined ? '' : `, accuracy ${percent(accuracy)}`;
-  return `${trained}; validation loss ${number(evaluation.loss)}${share}.`;
+  const { accuracy, loss: validation } = evaluation;
+  const judged =
+    accuracy === undefined ? `perplexity ${number(Math.exp(validation))}` : `accuracy ${percent(accuracy)}`;
+  return `${trained}; validation loss ${number(validation)}, ${judged}.`;
 }
 
 /** A weight form without an exact PEFT form leaves a merged model in `model`. */

@@ -60,7 +60,9 @@ function displayPrinter(recipe: Recipe, ending: boolean): Printer {
       display?.logged({ step, ...numbers, memory: { now: memory, peak }, secondsPassed });
     },
     evaluation({ step, best, loss, accuracy }) {
-      const values = { 'validation loss': loss, ...(accuracy === undefined ? {} : { accuracy }) };
+      const judged: Record<string, number> =
+        accuracy === undefined ? { perplexity: Math.exp(loss) } : { accuracy };
+      const values = { 'validation loss': loss, ...judged };
       display?.evaluated({ step, values, best });
     },
     checkpoint: ({ step }) => status(`saved step ${step}`),
