@@ -27,8 +27,13 @@ async function run(task: ChildTask): Promise<TrainResult | Scored> {
   });
 }
 
+/** Where the study is gone, nobody is told: without a callback the closed channel would end the run before it saved. */
 function send(message: ChildMessage): void {
-  process.send?.(message);
+  if (process.connected) process.send?.(message, () => {});
+}
+
+function hangUp(): void {
+  if (process.connected) process.disconnect();
 }
 
 async function main(task: ChildTask): Promise<void> {
@@ -47,13 +52,13 @@ async function main(task: ChildTask): Promise<void> {
       code: known ? error.code : 'studies/crashed',
       message: known ? error.message : ((error as Error).stack ?? String(error)),
     });
-    process.disconnect?.();
+    hangUp();
   }
 }
 
 process.on('message', (message: ChildTask | 'stop' | 'read') => {
   if (message === 'stop') stopped = true;
-  else if (message === 'read') process.disconnect?.();
+  else if (message === 'read') hangUp();
   else void main(message);
 });
 // The study is gone: go on to the next checkpoint, no further.
