@@ -1,11 +1,11 @@
 import { z } from 'zod';
-import { add, div, floor, mul, scale, sign, sub, type Tensor } from '../graph/index.ts';
+import { add, mul, scale, sign, sub, type Tensor } from '../graph/index.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRate, chain, momentum, type Piece, pieceRule, scaleByAdam, scaleByLion } from './pieces.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 import { splitOf } from './split.ts';
-import { takeTurns } from './turns.ts';
+import { anewEachTurn, sinceTurn, takeTurns } from './turns.ts';
 
 const share = (about: string, by: number) => z.number().min(0).max(0.999999).default(by).describe(about);
 
@@ -50,26 +50,6 @@ function withoutState(g: Tensor, o: FrugalOptions): Tensor | undefined {
   return scale(o.stateless === 'sign' ? sign(g) : g, o.statelessScale);
 }
 
-/** 1 at the step after each move, counted up to T. */
-function sinceMove(step: Tensor, gap: number): Tensor {
-  const before = sub(step, 1);
-  return sub(step, mul(floor(div(before, gap)), gap));
-}
-
-/** State for the whole tensor while it has its turn. */
-function fullPiece(parameter: ParameterInfo, o: FrugalOptions): Piece {
-  const inner = withState(o);
-  const full: Piece = {
-    state: inner.state,
-    apply: (g, s, c) => inner.apply(g, s, { ...c, step: sinceMove(c.step, o.gap) }),
-    prepare({ step, state }) {
-      // A block that has two turns running starts the second one anew, too.
-      if ((step - 1) % o.gap === 0) for (const array of Object.values(state)) array.data.fill(0 as never);
-    },
-  };
-  return chain(full, rated(parameter, o));
-}
-
 /** No state at all. */
 function freePiece(parameter: ParameterInfo, o: FrugalOptions): Piece {
   const free: Piece = {
@@ -92,7 +72,7 @@ function splitPiece(
     state: () => ({ ...specs, ...split.state }),
     apply(g, s, c) {
       const part = split.down(g, s);
-      const step = o.reset ? sinceMove(c.step, o.gap) : c.step;
+      const step = o.reset ? sinceTurn(c.step, o.gap) : c.step;
       const moved = inner.apply(part, s, { ...c, step });
       // Rounding leaves a residual where there is none, and its sign would be a full step.
       const rest = split.whole ? undefined : withoutState(sub(g, split.up(part, s)), o);
@@ -126,7 +106,7 @@ function blockRules(matrices: readonly ParameterInfo[], o: FrugalOptions, seed: 
   return matrices.map((p) => {
     const free = pieceRule(p, freePiece(p, o));
     if (active === 0) return free;
-    const full = pieceRule(p, fullPiece(p, o));
+    const full = pieceRule(p, chain(anewEachTurn(withState(o), o.gap), rated(p, o)));
     const unit = units.indexOf(unitOf(p));
     return { ...full, idle: { at: (step) => !hasTurn(unit, step), update: free.update } };
   });

@@ -87,8 +87,8 @@ export function optimizerContract(
   it('computes in a loop, in ONNX Runtime and by reference arithmetic the same to float32 rounding', async () => {
     for (const rule of start().updates.rules) {
       await compareLowerings(engine(), ruleProgram(rule.parameters, rule), rule);
-      if (rule.idle)
-        await compareLowerings(engine(), ruleProgram(rule.parameters, { ...rule.idle, state: {} }), rule);
+      const idle = rule.idle?.update && { state: {}, update: rule.idle.update };
+      if (idle) await compareLowerings(engine(), ruleProgram(rule.parameters, idle), rule);
     }
   });
 

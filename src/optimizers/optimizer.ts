@@ -72,8 +72,8 @@ export interface UpdateRule {
 export interface IdleSteps {
   /** Whether step t, counted from 1, holds no state. The same for every call with one t. */
   at(step: number): boolean;
-  /** Replaces `update` in these steps; sees and gives no state. */
-  update(inputs: UpdateInputs): UpdateOutputs;
+  /** Replaces `update` in these steps; sees and gives no state. Absent: the parameters stay as they are. */
+  update?(inputs: UpdateInputs): UpdateOutputs;
 }
 
 /** Bytes of state that rules hold after step t (counted from 1), without holding them. */

@@ -1,7 +1,10 @@
 import { RankineError } from '../errors.ts';
+import { div, floor, mul, sub, type Tensor } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
+import type { Piece } from './pieces.ts';
 
-export type TurnOrder = 'random' | 'ascending' | 'descending' | 'mirror';
+/** `random` draws for each turn; in `rounds` everyone has one turn before anyone has the next. */
+export type TurnOrder = 'random' | 'rounds' | 'ascending' | 'descending' | 'mirror';
 
 /**
  * Which of `count` blocks have their turn: `active` of them for `gap` steps, then others.
@@ -21,6 +24,9 @@ export function takeTurns(
       'Give a density that makes their number even, or another order.',
     );
   const line = inOrder(count, order);
+  const round = (at: number) => random(seed, `optimizer/round/${at}`).cursor().permutation(count);
+  const next = (place: number) =>
+    order === 'rounds' ? round(Math.floor(place / count))[place % count] : line[place % count];
   let known = { turn: -1, blocks: new Set<number>() };
   return (block, step) => {
     const turn = Math.floor((step - 1) / gap);
@@ -28,7 +34,7 @@ export function takeTurns(
       const drawn =
         order === 'random'
           ? random(seed, `optimizer/turn/${turn}`).cursor().permutation(count).subarray(0, active)
-          : Array.from({ length: active }, (_, i) => line[(turn * active + i) % count]);
+          : Array.from({ length: active }, (_, i) => next(turn * active + i));
       known = { turn, blocks: new Set(drawn) };
     }
     return known.blocks.has(block);
@@ -41,4 +47,20 @@ function inOrder(count: number, order: TurnOrder): number[] {
   // First, last, second, last but one, …
   if (order === 'mirror') return line.map((i) => (i % 2 === 0 ? i / 2 : count - (i + 1) / 2));
   return line;
+}
+
+/** 1 at the first step of each turn of T steps, counted up to T. */
+export function sinceTurn(step: Tensor, gap: number): Tensor {
+  return sub(step, mul(floor(div(sub(step, 1), gap)), gap));
+}
+
+/** A piece that forgets its state, and counts its steps anew, where a turn begins: also where it has two turns running. */
+export function anewEachTurn(inner: Piece, gap: number): Piece {
+  return {
+    state: inner.state,
+    apply: (g, s, c) => inner.apply(g, s, { ...c, step: sinceTurn(c.step, gap) }),
+    prepare({ step, state }) {
+      if ((step - 1) % gap === 0) for (const array of Object.values(state)) array.data.fill(0 as never);
+    },
+  };
 }

@@ -71,7 +71,8 @@ export function createUpdates(
     async apply(rule, gradients, step) {
       settle(step.step);
       const idle = rule.idle?.at(step.step) ?? false;
-      const phase = phases.get(rule)![idle ? 'idle' : 'active']!;
+      const phase = phases.get(rule)![idle ? 'idle' : 'active'];
+      if (!phase) return;
       const own = Object.fromEntries(
         Object.keys(phase.state).map((k) => [k, state.get(stateName(rule, k))!]),
       );
@@ -107,7 +108,7 @@ export function createUpdates(
 type Phase = Pick<UpdateRule, 'state' | 'update' | 'host'>;
 
 function phasesOf(rule: UpdateRule): { active: Phase; idle?: Phase } {
-  return { active: rule, idle: rule.idle && { state: {}, update: rule.idle.update } };
+  return { active: rule, idle: rule.idle?.update && { state: {}, update: rule.idle.update } };
 }
 
 function freeState(engine: Engine, rule: UpdateRule, state: Map<string, NDArray>): void {
