@@ -1,4 +1,4 @@
-export { alloraFields, alloraNorm, rowFactors } from './allora-factor.ts';
+export { type AlloraFactor, alloraFields, alloraNorm, rowFactors } from './allora-factor.ts';
 export { mergeFlylora } from './flylora-merge.ts';
 export {
   type AdapterOptions,
