@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { array, evaluate, gradients, input, type NDArray, program } from '../graph/index.ts';
+import { array, type NDArray } from '../graph/index.ts';
 import { solve, svd } from '../linalg/index.ts';
 import { bone } from './bone.ts';
 import {
+  asRead,
   counts,
   exported,
+  fullGradientOf,
   gradientsOf,
   layer,
   maxDifference,
@@ -15,12 +17,10 @@ import {
   type Started,
   shaken,
   start,
-  trace,
   weightOf,
   withFactors,
 } from './form-checks.contract.ts';
 import { lora } from './lora.ts';
-import { resolveOptions } from './options.ts';
 
 const modes = [
   { mode: 'bat', rank: 4 },
@@ -35,16 +35,6 @@ const at = (a: NDArray, i: number, j: number) => Number(a.data[i * a.shape[1] + 
 const K = (s: Started) => s.factors.trainable.K;
 const bat = (rank: number, spec = layer(M, N)) => start(bone, spec, { mode: 'bat', rank });
 
-/** ∂(Σ y ∘ direction)/∂W with the whole weight trained. */
-function fullGradient(s: Started): NDArray {
-  const { y, base } = trace(
-    { ...s, base: weightOf(s), form: { ...bone, forward: undefined, weight: (w) => w } },
-    x,
-  );
-  const [g] = gradients(y, [base], input('direction', y.shape));
-  return evaluate(program({ g }), { base: weightOf(s), x, direction: normal(y.shape, 55) }).g;
-}
-
 describe('Bone', () => {
   it.each(modes)('starts as the base with a gradient, %o', async (options) => {
     const s = await start(bone, layer(M, N), options);
@@ -54,7 +44,7 @@ describe('Bone', () => {
 
   it('bat is the double loop over blocks, with the gradient Σ_j (W_ij + I)ᵀ G_ij', async () => {
     const s = shaken(await bat(4));
-    const G = fullGradient(s);
+    const G = fullGradientOf(s, x);
     const [W, derived] = [weightOf(s), gradientsOf(s, x).K];
     const k = (i: number, a: number, b: number) => Number(K(s).data[(i * 4 + a) * 4 + b]);
     for (let i = 0; i < 2; i++) {
@@ -108,13 +98,7 @@ describe('Bone', () => {
     async (options) => {
       const s = shaken(await start(bone, layer(M, N), options));
       const file = bone.toLora!([exported(s)], s.options);
-      const read = lora.fromPeft!(file, [s.spec]);
-      const own = {
-        ...s,
-        form: lora,
-        options: resolveOptions(read.options, s.spec),
-        factors: read.factors.get(s.spec.name)!,
-      };
+      const own = asRead(s, lora, file);
       expect(maxDifference(outputOf(own, x), outputOf(s, x))).toBeLessThan(1e-5);
       expect(maxDifference(weightOf(own), weightOf(s))).toBeLessThan(1e-6);
       const { A } = own.factors.trainable;

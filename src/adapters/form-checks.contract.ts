@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { PeftAdapter } from '../formats/peft.ts';
 import {
   conv2d,
   type DType,
@@ -75,6 +76,19 @@ export function shaken(s: Started, std = 0.3): Started {
     }),
   );
   return { ...s, factors: { ...s.factors, trainable } };
+}
+
+/** The layer without its form, on W₀ or another weight. */
+export function unadapted(s: Started, base = s.original): Started {
+  return { ...s, base, form: { ...s.form, forward: undefined, weight: (w) => w } };
+}
+
+/** The same layer as a form reads it from an adapter's file, on W₀. */
+export function asRead(s: Started, form: WeightForm, file: PeftAdapter): Started {
+  const { options, factors } = form.fromPeft!(file, [s.spec]);
+  const own = factors.get(s.spec.name)!;
+  const base = own.base ?? s.original;
+  return { ...s, form, options: resolveOptions(options, s.spec), base, factors: own };
 }
 
 export function withFactors(s: Started, trainable: Record<string, NDArray>): Started {
@@ -177,6 +191,14 @@ export function gradientsOf(s: Started, x: NDArray, training = true): Record<str
   return evaluate(program(outputs), { base: s.base, x, direction, ...arraysOf(s) });
 }
 
+/** ∂(Σ y ∘ direction)/∂W at the form's weight, as a run that trains the whole weight has it, out×in. */
+export function fullGradientOf(s: Started, x: NDArray): NDArray {
+  const merged = unadapted(s, weightOf(s));
+  const { y, base } = trace(merged, x);
+  const [g] = gradients(y, [base], input('direction', y.shape));
+  return evaluate(program({ g }), { base: merged.base, x, direction: normal(y.shape, 55) }).g;
+}
+
 /** What the form observes of the same, by name. */
 export function observedOf(s: Started, x: NDArray): Record<string, NDArray> {
   const observed = new Map<string, Tensor>();
@@ -228,11 +250,7 @@ export function maxDifference(a: NDArray, b: NDArray): number {
 
 /** forward(x) = x weight(W₀)ᵀ. */
 export function checkForwardIsWeight(s: Started, x: NDArray): void {
-  const w = weightOf(s);
-  const expected = outputOf(
-    { ...s, base: w, form: { ...s.form, forward: undefined, weight: (base) => base } },
-    x,
-  );
+  const expected = outputOf(unadapted(s, weightOf(s)), x);
   expect(maxDifference(outputOf(s, x), expected)).toBeLessThan(1e-9);
 }
 
@@ -247,8 +265,10 @@ export function checkShapes(s: Started): void {
   expect(listed(s.factors.frozen)).toEqual(described(frozen, dtypes));
   for (const name of shared) expect(Object.keys(frozen)).toContain(name);
   const layers = [{ spec: s.spec, options: s.options, ...s.factors }];
-  const kept = Object.values(s.form.steps?.(s.options, layers).state ?? {});
-  expect(kept.reduce((n, a) => n + a.data.length, 0)).toBe(state);
+  const steps = s.form.steps?.(s.options, layers);
+  expect(counts(steps?.state ?? {})).toBe(state);
+  // Which hooks there are must not depend on layers: the memory estimate asks before there are any.
+  expect(Object.keys(s.form.steps?.(s.options, []) ?? {})).toEqual(Object.keys(steps ?? {}));
 }
 
 function listed(arrays: Readonly<Record<string, NDArray>>) {

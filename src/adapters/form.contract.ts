@@ -16,6 +16,7 @@ import {
   type Started,
   shaken,
   start,
+  unadapted,
   weightOf,
 } from './form-checks.contract.ts';
 import { checkGradients, relative } from './form-gradients.contract.ts';
@@ -139,12 +140,7 @@ export function weightFormContract(form: WeightForm, options: Options, all: read
     it.skipIf(form.startsAtBase === false)('starts as the base', async () => {
       const s = await begun();
       expect(maxDifference(weightOf(s), s.original)).toBeLessThan(1e-5);
-      const plain = {
-        ...s,
-        base: s.original,
-        form: { ...form, forward: undefined, weight: (w: Tensor) => w },
-      };
-      expect(maxDifference(outputOf(s, x), outputOf(plain, x))).toBeLessThan(1e-5);
+      expect(maxDifference(outputOf(s, x), outputOf(unadapted(s), x))).toBeLessThan(1e-5);
     });
 
     it('draws the same bits from the same seed', async () => {
@@ -198,11 +194,7 @@ export function weightFormContract(form: WeightForm, options: Options, all: read
       const s = shaken(await begun(table));
       checkShapes(s);
       const ids: NDArray = { dtype: 'int64', shape: [2, 2], data: BigInt64Array.of(0n, 7n, 3n, 3n) };
-      const merged = {
-        ...s,
-        base: weightOf(s),
-        form: { ...form, forward: undefined, weight: (w: Tensor) => w },
-      };
+      const merged = unadapted(s, weightOf(s));
       expect(maxDifference(outputOf(s, ids), outputOf(merged, ids))).toBeLessThan(1e-9);
       if (!form.toPeft) return;
       const read = weightFromPeft(form.toPeft([exported(s)], s.options), table, s.original, all);

@@ -15,6 +15,7 @@ import {
 import { multiply, qr, svd, transpose } from '../linalg/index.ts';
 import {
   counts,
+  fullGradientOf,
   gradientsOf,
   layer,
   maxDifference,
@@ -23,7 +24,6 @@ import {
   rankOf,
   type Started,
   start,
-  trace,
   weightOf,
   withFactors,
 } from './form-checks.contract.ts';
@@ -60,14 +60,6 @@ const signs = (rate: number) =>
     'float64',
   );
 
-/** ∂(Σ y ∘ direction)/∂W at the form's weight, as a full-weight run has it. */
-function fullGradient(s: Started): NDArray {
-  const form = { ...s.form, forward: undefined, weight: (w: never) => w };
-  const { y, base } = trace({ ...s, base: weightOf(s), form } as Started, x);
-  const [g] = gradients(y, [base], input('direction', y.shape));
-  return evaluate(program({ g }), { base: weightOf(s), x, direction: normal(y.shape, 55) }).g;
-}
-
 /** One step of gradient descent on R and on W; returns both weights. */
 function steps(s: Started, rate: number): { own: NDArray; full: NDArray } {
   const { R } = s.factors.trainable;
@@ -76,7 +68,7 @@ function steps(s: Started, rate: number): { own: NDArray; full: NDArray } {
     ...R,
     data: Float64Array.from(R.data as Float32Array, (v, i) => v - rate * Number(g.data[i])),
   };
-  const full = fullGradient(s);
+  const full = fullGradientOf(s, x);
   return {
     own: weightOf(withFactors(s, { R: moved })),
     full: {
@@ -129,7 +121,10 @@ describe('LoRA-SB', () => {
   it.each([1, 0.5])('differentiates to s Bᵀ G Aᵀ at s = %f', async (scale) => {
     const s = await begin({ scale });
     const { A, B } = s.factors.frozen;
-    const product = multiply(multiply(transpose(matrix(B)), matrix(fullGradient(s))), transpose(matrix(A)));
+    const product = multiply(
+      multiply(transpose(matrix(B)), matrix(fullGradientOf(s, x))),
+      transpose(matrix(A)),
+    );
     const expected = arrayOf({ ...product, data: product.data.map((v) => scale * v) });
     expect(maxDifference(gradientsOf(s, x).R, expected)).toBeLessThan(1e-5);
   });

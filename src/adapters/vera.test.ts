@@ -13,6 +13,7 @@ import {
   rankOf,
   shaken,
   start,
+  unadapted,
   weightOf,
 } from './form-checks.contract.ts';
 import { checkAgainstPeft } from './peft-golden.contract.ts';
@@ -60,7 +61,7 @@ describe('VeRA', () => {
     const s = shaken(await start(vera, layer(8, 10), { rank: 4, dropout: 0.5 }));
     const zero = { ...x, data: new Float32Array(60) };
     const dropped = outputOf(s, x, { training: true, drop: zero });
-    const plain = outputOf({ ...s, form: { ...s.form, forward: undefined, weight: (w) => w } }, x);
+    const plain = outputOf(unadapted(s), x);
     expect(maxDifference(dropped, plain)).toBe(0);
   });
 

@@ -52,6 +52,14 @@ export interface AdaptedLayer<O extends AdapterOptions = AdapterOptions> {
   readonly frozen: Arrays;
 }
 
+/** What goes of an optimizer's state where not all of it does. The count of updates goes on. */
+export interface PartialReset {
+  /** Averages of the gradient alone, or (default) those of its square too. */
+  readonly moments?: 'both' | 'first';
+  /** Entries that go, as a share of each average and by which choice; absent: all. */
+  readonly prune?: { readonly share: number; readonly by: 'magnitude' | 'random' };
+}
+
 /** What a form's steps see. */
 export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
   /** Optimizer steps finished before this one, from 0. */
@@ -62,13 +70,26 @@ export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
   gradient(layer: AdaptedLayer<O>, name: string): NDArray;
   /** What `forward` observed under this name, summed over the update's batches; where gradients are, if `observes`. */
   observed(layer: AdaptedLayer<O>, name: string): NDArray;
-  /** Zeroes the optimizer's state of a trainable tensor. */
-  resetOptimizer(layer: AdaptedLayer<O>, name: string): void;
+  /** Zeroes the optimizer's state of a trainable tensor, and its count of updates; or only a part of its averages. */
+  resetOptimizer(layer: AdaptedLayer<O>, name: string, part?: PartialReset): void;
+  /** The same for every tensor that the run trains, those beside the form too. */
+  resetOptimizers(part?: PartialReset): void;
   /** Adds to a layer's frozen weight, out×in (merging during training). */
   addToBase(layer: AdaptedLayer<O>, delta: NDArray): void;
   /** Logged with the step's metrics, e.g. live ranks. */
   report(name: string, value: number): void;
   random(purpose: string): Random;
+}
+
+/** An update whose rate is asked for. */
+export interface RateRequest {
+  /** Updates finished before this one. */
+  readonly step: number;
+  readonly total: number;
+  /** The run's schedule, by updates finished before. */
+  scheduled(step: number): number;
+  /** True for the form's own tensors, false for what trains beside them. */
+  readonly factor: boolean;
 }
 
 /** Work around optimizer steps, over all layers at once. State lives in `state`, which checkpoints hold. */
@@ -77,6 +98,8 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   readonly state: Record<string, NDArray>;
   /** True for updates that record what `forward` observes (`Context.observe`): they may take another program. */
   observes?(step: number): boolean;
+  /** Rate of an update where restarts bend the schedule; absent: as scheduled. */
+  rate?(request: RateRequest): number;
   beforeStep?(info: StepInfo<O>): void | Promise<void>;
   afterGradient?(info: StepInfo<O>): void | Promise<void>;
   afterStep?(info: StepInfo<O>): void | Promise<void>;
