@@ -1,16 +1,6 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  asMatrix,
-  blockMatrix,
-  gap,
-  minus,
-  normal,
-  numbers,
-  type Rehearsal,
-  rehearse,
-  squared,
-} from '../../tests/optimizers.ts';
+import { asMatrix, gap, minus, normal, numbers, rehearse, squared } from '../../tests/optimizers.ts';
+import { drawnSteps, recorded, recordedRun, startOf, tall, wide } from '../../tests/optimizers-projected.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
 import { array, evaluate, input, type NDArray, program } from '../graph/index.ts';
 import { multiply, random, svd } from '../linalg/index.ts';
@@ -19,17 +9,6 @@ import { galore } from './galore.ts';
 import { type ParameterInfo, stateBytes } from './optimizer.ts';
 import { limitGrowth, type Piece } from './pieces.ts';
 
-interface Golden {
-  shapes: Record<string, [number, number]>;
-  start: Record<string, number[]>;
-  gradients: Record<string, number[][]>;
-  rates: number[];
-  fira: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
-}
-
-const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/projected.json', import.meta.url), 'utf8'),
-);
 /** As in the script: the step without gradients is left out. */
 const EMPTY_STEP = 4;
 
@@ -39,15 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
-const tall = blockMatrix('tall', 6, 4);
-const wide = blockMatrix('wide', 4, 6);
-const start = (info: ParameterInfo) => [info, normal(info.shape, `start/${info.name}`)] as const;
 const draw = (info: ParameterInfo, t: number, scale = 1) => normal(info.shape, `g/${info.name}`, t, scale);
-
-async function steps(run: Rehearsal, from: number, to: number): Promise<void> {
-  for (let t = from; t <= to; t++)
-    await run.step(new Map(run.parameters.map((p) => [p.name, draw(p, t)])), 0.05, t);
-}
 
 /** A piece's direction and state by reference arithmetic, step after step. */
 function trace(piece: Piece, info: ParameterInfo) {
@@ -76,26 +47,9 @@ const directions = (info: ParameterInfo, o: Partial<FiraOptions>) =>
   trace(withResidual(info, options(o)), info);
 
 describe('19 steps as the fira package', () => {
-  it.each(golden.fira)('$options', async ({ options: o, weights }) => {
-    const names = Object.keys(golden.shapes);
-    const infos = names.map((name) => ({ ...blockMatrix(name, ...golden.shapes[name]), name }));
-    const run = rehearse(
-      engine,
-      fira,
-      o,
-      infos.map((i) => [i, array(golden.start[i.name], i.shape)] as const),
-    );
-    let t = 0;
-    for (const [row, rate] of golden.rates.entries()) {
-      if (row === EMPTY_STEP) continue;
-      await run.step(
-        new Map(infos.map((i) => [i.name, array(golden.gradients[i.name][row], i.shape)])),
-        rate,
-        ++t,
-      );
-    }
-    for (const name of names)
-      expect(gap(numbers(run.arrays.get(name)!), weights[name]), name).toBeLessThan(1e-4);
+  it.each(recorded.fira)('$options', async ({ options: o, weights }) => {
+    for (const [name, own] of await recordedRun(engine, fira, o, EMPTY_STEP))
+      expect(gap(own, weights[name]), name).toBeLessThan(1e-4);
   });
 });
 
@@ -165,10 +119,10 @@ describe('the residual', () => {
   });
 
   it('at full rank, as written, is nothing: GaLore remains', async () => {
-    const run = rehearse(engine, fira, { rank: 4, residual: 'orthogonal' }, [start(tall)]);
-    const plain = rehearse(engine, galore, { rank: 4 }, [start(tall)]);
-    await steps(run, 1, 5);
-    await steps(plain, 1, 5);
+    const run = rehearse(engine, fira, { rank: 4, residual: 'orthogonal' }, [startOf(tall)]);
+    const plain = rehearse(engine, galore, { rank: 4 }, [startOf(tall)]);
+    await drawnSteps(run, 1, 5);
+    await drawnSteps(plain, 1, 5);
     expect(gap(numbers(run.arrays.get(tall.name)!), numbers(plain.arrays.get(tall.name)!))).toBeLessThan(
       1e-5,
     );

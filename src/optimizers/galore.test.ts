@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   asMatrix,
@@ -12,6 +11,7 @@ import {
   squared,
   turned,
 } from '../../tests/optimizers.ts';
+import { drawnSteps, recorded, recordedRun, startOf, tall, wide } from '../../tests/optimizers-projected.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
 import { array, type NDArray } from '../graph/index.ts';
 import { type Matrix, matrix, multiply, svd } from '../linalg/index.ts';
@@ -21,28 +21,13 @@ import { defineOptimizer, type ParameterInfo, stateBytes } from './optimizer.ts'
 import { byRate, chain, type Piece, perParameter } from './pieces.ts';
 import { projected, projectionOptions } from './projection.ts';
 
-interface Golden {
-  shapes: Record<string, [number, number]>;
-  start: Record<string, number[]>;
-  gradients: Record<string, number[][]>;
-  rates: number[];
-  galore: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
-}
-
-const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/projected.json', import.meta.url), 'utf8'),
-);
-
 let engine: Engine;
 beforeAll(async () => {
   engine = await createEngine({ threads: 1 });
 });
 afterAll(() => engine.dispose());
 
-const tall = blockMatrix('tall', 6, 4);
-const wide = blockMatrix('wide', 4, 6);
 const square = blockMatrix('square', 5, 5);
-const start = (info: ParameterInfo) => [info, normal(info.shape, `start/${info.name}`)] as const;
 const draw = (info: ParameterInfo, t: number) => normal(info.shape, `g/${info.name}`, t);
 
 /** The projection with plain gradient descent on what it gives. */
@@ -59,37 +44,14 @@ const projectedSgd = defineOptimizer({
 
 const numericRank = (a: Matrix<Float64Array>) => svd(a).s.filter((s) => s > 1e-5).length;
 
-async function steps(run: Rehearsal, from: number, to: number, scale = 1): Promise<void> {
-  for (let t = from; t <= to; t++)
-    await run.step(
-      new Map(run.parameters.map((p) => [p.name, normal(p.shape, `g/${p.name}`, t, scale)])),
-      0.05,
-      t,
-    );
-}
-
 function change(run: Rehearsal, info: ParameterInfo): Matrix<Float64Array> {
-  return minus(asMatrix(run.arrays.get(info.name)!), asMatrix(start(info)[1]));
+  return minus(asMatrix(run.arrays.get(info.name)!), asMatrix(startOf(info)[1]));
 }
 
 describe('20 steps as galore-torch', () => {
-  it.each(golden.galore)('$options', async ({ options, weights }) => {
-    const names = Object.keys(golden.shapes);
-    const infos = names.map((name) => ({ ...blockMatrix(name, ...golden.shapes[name]), name }));
-    const run = rehearse(
-      engine,
-      galore,
-      options,
-      infos.map((i) => [i, array(golden.start[i.name], i.shape)] as const),
-    );
-    for (const [t, rate] of golden.rates.entries())
-      await run.step(
-        new Map(infos.map((i) => [i.name, array(golden.gradients[i.name][t], i.shape)])),
-        rate,
-        t + 1,
-      );
-    for (const name of names)
-      expect(gap(numbers(run.arrays.get(name)!), weights[name]), name).toBeLessThan(1e-5);
+  it.each(recorded.galore)('$options', async ({ options, weights }) => {
+    for (const [name, own] of await recordedRun(engine, galore, options))
+      expect(gap(own, weights[name]), name).toBeLessThan(1e-5);
   });
 });
 
@@ -97,7 +59,7 @@ describe('the basis', () => {
   it.each([tall, wide, square])(
     'of $name is orthonormal and takes the largest singular values',
     async (info) => {
-      const run = rehearse(engine, galore, { rank: 2 }, [start(info)]);
+      const run = rehearse(engine, galore, { rank: 2 }, [startOf(info)]);
       const g = draw(info, 1);
       await run.step(new Map([[info.name, g]]), 0.1, 1);
       const right = run.updates.state.get(`${info.name}/right`);
@@ -120,7 +82,7 @@ describe('the basis', () => {
   it('turns its side with the storage: a transposed weight is moved as the weight itself', async () => {
     const layer = { ...tall.layer!, transposed: true };
     const stored: ParameterInfo = { ...tall, shape: [4, 6], layer };
-    const [, w] = start(tall);
+    const [, w] = startOf(tall);
     const turn = (a: NDArray) => array(turned(asMatrix(a)).data, [a.shape[1], a.shape[0]]);
     const plain = rehearse(engine, galore, { rank: 2, gap: 3 }, [[tall, w]]);
     const stood = rehearse(engine, galore, { rank: 2, gap: 3 }, [[stored, turn(w)]]);
@@ -133,12 +95,12 @@ describe('the basis', () => {
   });
 
   it('is new at steps 1, T + 1, 2T + 1 exactly, and the moments only take their ordinary average', async () => {
-    const run = rehearse(engine, galore, { rank: 2, gap: 3 }, [start(tall)]);
+    const run = rehearse(engine, galore, { rank: 2, gap: 3 }, [startOf(tall)]);
     const changed: number[] = [];
     let before = '';
     for (let t = 1; t <= 8; t++) {
       const m = numbers(run.updates.state.get('tall.weight/m')!);
-      await steps(run, t, t);
+      await drawnSteps(run, t, t);
       const basis = run.updates.state.get('tall.weight/right')!;
       if (numbers(basis).join() !== before) changed.push(t);
       before = numbers(basis).join();
@@ -150,15 +112,15 @@ describe('the basis', () => {
   });
 
   it('stays where a gradient is zero, and comes with the first that is not', async () => {
-    const run = rehearse(engine, galore, { rank: 2, gap: 3 }, [start(tall)]);
+    const run = rehearse(engine, galore, { rank: 2, gap: 3 }, [startOf(tall)]);
     const zero = new Map([[tall.name, normal(tall.shape, 'none', 0, 0)]]);
     const basis = () => numbers(run.updates.state.get('tall.weight/right')!);
     await run.step(zero, 0.1, 1);
     expect(basis().every((x) => x === 0)).toBe(true);
-    await steps(run, 2, 2);
+    await drawnSteps(run, 2, 2);
     const first = basis();
     expect(first.some((x) => x !== 0)).toBe(true);
-    await steps(run, 3, 3);
+    await drawnSteps(run, 3, 3);
     await run.step(zero, 0.1, 4);
     expect(basis()).toEqual(first);
   });
@@ -175,7 +137,7 @@ describe('the basis', () => {
     );
     const g = array(multiply(scaled, v).data, big.shape);
     const basisBy = async (decomposition: string) => {
-      const run = rehearse(engine, galore, { rank: 8, decomposition }, [start(big)]);
+      const run = rehearse(engine, galore, { rank: 8, decomposition }, [startOf(big)]);
       await run.step(new Map([[big.name, g]]), 0.1, 1);
       return asMatrix(run.updates.state.get('big.weight/right')!);
     };
@@ -186,10 +148,10 @@ describe('the basis', () => {
 
 describe('the update', () => {
   it('at full rank with plain descent is plain descent', async () => {
-    const run = rehearse(engine, projectedSgd, { rank: 4 }, [start(tall), start(wide)]);
-    await steps(run, 1, 3);
+    const run = rehearse(engine, projectedSgd, { rank: 4 }, [startOf(tall), startOf(wide)]);
+    await drawnSteps(run, 1, 3);
     for (const info of [tall, wide]) {
-      const expected = numbers(start(info)[1]);
+      const expected = numbers(startOf(info)[1]);
       for (let t = 1; t <= 3; t++)
         numbers(draw(info, t)).forEach((g, i) => {
           expected[i] -= 0.05 * g;
@@ -200,8 +162,8 @@ describe('the update', () => {
 
   it('at full rank is not Adam in its rotated basis, and is Adam in the basis I', async () => {
     const options = { epsilon: 1e-6 };
-    const run = rehearse(engine, galore, { ...options, rank: 4 }, [start(tall)]);
-    const adam = rehearse(engine, adamw, { ...options, form: 'hf' }, [start(tall)]);
+    const run = rehearse(engine, galore, { ...options, rank: 4 }, [startOf(tall)]);
+    const adam = rehearse(engine, adamw, { ...options, form: 'hf' }, [startOf(tall)]);
     // Singular vectors of a gradient with orthogonal rows of falling size are the axes: the basis is I.
     const axes = array([4, 0, 0, 0, 0, 3, 0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], [6, 4]);
     const both = async (g: NDArray, t: number) => {
@@ -211,27 +173,27 @@ describe('the update', () => {
     };
     expect(await both(axes, 1)).toBeLessThan(1e-6);
     expect(await both(draw(tall, 2), 2)).toBeLessThan(1e-6);
-    const rotated = rehearse(engine, galore, { ...options, rank: 4 }, [start(tall)]);
-    const plain = rehearse(engine, adamw, { ...options, form: 'hf' }, [start(tall)]);
-    await steps(rotated, 1, 2);
-    await steps(plain, 1, 2);
+    const rotated = rehearse(engine, galore, { ...options, rank: 4 }, [startOf(tall)]);
+    const plain = rehearse(engine, adamw, { ...options, form: 'hf' }, [startOf(tall)]);
+    await drawnSteps(rotated, 1, 2);
+    await drawnSteps(plain, 1, 2);
     expect(
       gap(numbers(rotated.arrays.get(tall.name)!), numbers(plain.arrays.get(tall.name)!)),
     ).toBeGreaterThan(1e-3);
   });
 
   it.each([tall, wide])('changes $name by rank r until the first new basis, by kr after k', async (info) => {
-    const run = rehearse(engine, galore, { rank: 1, gap: 3 }, [start(info)]);
-    await steps(run, 1, 3);
+    const run = rehearse(engine, galore, { rank: 1, gap: 3 }, [startOf(info)]);
+    await drawnSteps(run, 1, 3);
     expect(numericRank(change(run, info))).toBe(1);
-    await steps(run, 4, 6);
+    await drawnSteps(run, 4, 6);
     expect(numericRank(change(run, info))).toBe(2);
   });
 
   it('without epsilon does not see the size of the gradients, nor clipping', async () => {
-    const runs = [1, 1000].map(() => rehearse(engine, galore, { rank: 2, epsilon: 0 }, [start(tall)]));
-    await steps(runs[0], 1, 5);
-    await steps(runs[1], 1, 5, 1000);
+    const runs = [1, 1000].map(() => rehearse(engine, galore, { rank: 2, epsilon: 0 }, [startOf(tall)]));
+    await drawnSteps(runs[0], 1, 5);
+    await drawnSteps(runs[1], 1, 5, 1000);
     const [a, b] = runs.map((r) => numbers(r.arrays.get(tall.name)!));
     expect(gap(a, b)).toBeLessThan(1e-5);
   });
@@ -240,10 +202,10 @@ describe('the update', () => {
     const norm: ParameterInfo = { name: 'norm', shape: [4], role: 'norm' };
     const head: ParameterInfo = { name: 'head', shape: [6, 4], role: 'head' };
     const moved = async (scale: number) => {
-      const run = rehearse(engine, galore, { rank: 2, scale }, [start(tall), start(norm), start(head)]);
-      await steps(run, 1, 3);
+      const run = rehearse(engine, galore, { rank: 2, scale }, [startOf(tall), startOf(norm), startOf(head)]);
+      await drawnSteps(run, 1, 3);
       const by = (p: ParameterInfo) =>
-        numbers(run.arrays.get(p.name)!).map((x, i) => x - numbers(start(p)[1])[i]);
+        numbers(run.arrays.get(p.name)!).map((x, i) => x - numbers(startOf(p)[1])[i]);
       return { tall: by(tall), others: [...by(norm), ...by(head)] };
     };
     const [one, quarter] = [await moved(1), await moved(0.25)];
@@ -304,11 +266,11 @@ describe('memory and refusals', () => {
   });
 
   it('refuses a rank above the smaller side, a gap of zero and a run without block matrices', () => {
-    expect(() => rehearse(engine, galore, { rank: 5 }, [start(tall)])).toThrow(
+    expect(() => rehearse(engine, galore, { rank: 5 }, [startOf(tall)])).toThrow(
       /cannot project tall.weight of shape \[6,4\] to rank 5. Give a rank of 1 to 4/,
     );
-    expect(() => rehearse(engine, galore, { gap: 0 }, [start(tall)])).toThrow();
+    expect(() => rehearse(engine, galore, { gap: 0 }, [startOf(tall)])).toThrow();
     const norm: ParameterInfo = { name: 'norm', shape: [4], role: 'norm' };
-    expect(() => rehearse(engine, galore, {}, [start(norm)])).toThrow(/trains none/);
+    expect(() => rehearse(engine, galore, {}, [startOf(norm)])).toThrow(/trains none/);
   });
 });
