@@ -1,11 +1,13 @@
 import type { NDArray } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import type { Started } from './form-checks.contract.ts';
-import type { AdaptedLayer, StepInfo } from './weight-form.ts';
+import type { AdaptedLayer, PartialReset, StepInfo } from './weight-form.ts';
 
 /** What a form's steps asked for. */
 export interface StepLog {
   readonly resets: string[];
+  /** Of the resets that were partial. */
+  readonly parts: PartialReset[];
   readonly reports: Record<string, number>;
   /** Added to the frozen weights, in order. */
   readonly added: { layer: string; delta: NDArray }[];
@@ -16,7 +18,7 @@ export function adapted(s: Started): AdaptedLayer {
 }
 
 export function emptyLog(): StepLog {
-  return { resets: [], reports: {}, added: [] };
+  return { resets: [], parts: [], reports: {}, added: [] };
 }
 
 /** The information of one step over these layers; gradients and what was observed by `layer#name`. */
@@ -37,8 +39,13 @@ export function stepInfo(
     layers,
     gradient: (layer, name) => more.gradients![`${layer.spec.name}#${name}`],
     observed: (layer, name) => more.observed![`${layer.spec.name}#${name}`],
-    resetOptimizer: (layer, name) => {
+    resetOptimizer: (layer, name, part) => {
       log.resets.push(`${step}:${layer.spec.name}#${name}`);
+      if (part) log.parts.push(part);
+    },
+    resetOptimizers: (part) => {
+      log.resets.push(`${step}:*`);
+      if (part) log.parts.push(part);
     },
     addToBase: (layer, delta) => {
       log.added.push({ layer: layer.spec.name, delta });

@@ -12,6 +12,7 @@ import {
   mul,
   pad,
   reshape,
+  sizeOf,
   slice,
   sub,
   type Tensor,
@@ -84,12 +85,10 @@ export function inEightBits(inner: Piece, signed: Readonly<Record<string, boolea
       const specs = inner.state(parameter);
       return Object.assign(
         {},
-        ...names.map((n) =>
-          quantizedState(
-            n,
-            specs[n].shape.reduce((a, d) => a * d, 1),
-          ),
-        ),
+        ...names.map((n) => {
+          const state = quantizedState(n, sizeOf(specs[n].shape));
+          return { ...state, [n]: { ...state[n], moment: specs[n].moment } };
+        }),
       );
     },
     apply(direction, state, context) {

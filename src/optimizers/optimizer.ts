@@ -20,6 +20,8 @@ export interface ParameterInfo {
 export interface StateSpec {
   readonly shape: Shape;
   readonly dtype?: DType;
+  /** 1 where it is an average of gradients, 2 of their squares: what a restart clears. */
+  readonly moment?: 1 | 2;
 }
 
 /** Symbols of one update. Lists are in the order of the rule's parameters. */

@@ -77,7 +77,7 @@ export interface AdamOptions {
 /** M/(√V + ε) with Adam's averages, not corrected for their start at zero. */
 export function scaleByMoments({ beta1, beta2, epsilon }: Omit<AdamOptions, 'form'>): Piece {
   return {
-    state: ({ shape }) => ({ m: { shape }, v: { shape } }),
+    state: ({ shape }) => ({ m: { shape, moment: 1 }, v: { shape, moment: 2 } }),
     apply(g, { m, v }) {
       const first = average(m, g, beta1);
       const second = average(v, mul(g, g), beta2);
@@ -96,7 +96,7 @@ export function scaleByAdam(o: AdamOptions): Piece {
   if (o.form === 'hf') return chain(scaleByMoments(o), correctBias(o));
   const { beta1, beta2, epsilon } = o;
   return {
-    state: ({ shape }) => ({ m: { shape }, v: { shape } }),
+    state: ({ shape }) => ({ m: { shape, moment: 1 }, v: { shape, moment: 2 } }),
     apply(g, { m, v }, { step }) {
       const first = average(m, g, beta1);
       const second = average(v, mul(g, g), beta2);
@@ -129,7 +129,7 @@ export function limitGrowth(gamma: number): Piece {
 /** Heavy-ball or Nesterov momentum as torch.optim.SGD: the first step takes the gradient undamped. */
 export function momentum(mu: number, options: { dampening: number; nesterov: boolean }): Piece {
   return {
-    state: ({ shape }) => ({ momentum: { shape } }),
+    state: ({ shape }) => ({ momentum: { shape, moment: 1 } }),
     apply(g, { momentum: old }, { step }) {
       // On step 1 the buffer is the gradient itself, whatever the dampening.
       const damp = options.dampening === 0 ? g : mul(g, sub(1, mul(firstStep(step), options.dampening)));
@@ -148,7 +148,7 @@ function firstStep(step: Tensor): Tensor {
 /** Lion's direction (Chen et al. 2023, arXiv 2302.06675): the sign of a short average; a longer one is kept. */
 export function scaleByLion(beta1: number, beta2: number): Piece {
   return {
-    state: ({ shape }) => ({ m: { shape } }),
+    state: ({ shape }) => ({ m: { shape, moment: 1 } }),
     apply: (g, { m }) => ({ direction: sign(average(m, g, beta1)), state: { m: average(m, g, beta2) } }),
   };
 }

@@ -1,4 +1,4 @@
-import type { AdaptedLayer, StepInfo } from '../adapters/index.ts';
+import type { AdaptedLayer, PartialReset, StepInfo } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import { canonicalWeight, factorName, storeWeight } from './adaptation.ts';
@@ -20,16 +20,22 @@ export function stepInfo(
 ): StepInfo {
   const { live, progress, updates, recipe, total } = parts;
   const { model } = live;
+  const reset = (parameter: string, part?: PartialReset) => {
+    if (part) updates.prune(parameter, part, `${progress.step}`);
+    else {
+      updates.reset(parameter);
+      progress.resets[parameter] = place.done;
+    }
+  };
   return {
     step: progress.step,
     total,
     layers: live.adaptation?.layers ?? [],
     gradient: (layer, name) => held.get(factorName(layer.spec.name, name))!,
     observed: (layer, name) => observed.get(factorName(layer.spec.name, name))!,
-    resetOptimizer(layer, name) {
-      const parameter = factorName(layer.spec.name, name);
-      updates.reset(parameter);
-      progress.resets[parameter] = place.done;
+    resetOptimizer: (layer, name, part) => reset(factorName(layer.spec.name, name), part),
+    resetOptimizers(part) {
+      for (const { info } of live.trainables) reset(info.name, part);
     },
     addToBase(layer: AdaptedLayer, delta: NDArray) {
       const weight = canonicalWeight(model, layer.spec);

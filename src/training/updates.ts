@@ -1,7 +1,13 @@
+import type { PartialReset } from '../adapters/index.ts';
 import { compileLoop, type Engine, type Executable, type Loop } from '../engine/index.ts';
 import { input, mul, type NDArray, type Program, program, type Tensor, zeros } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
-import type { OptimizerMethod, ParameterInfo, UpdateRule } from '../optimizers/index.ts';
+import {
+  type OptimizerMethod,
+  type ParameterInfo,
+  pruneMoments,
+  type UpdateRule,
+} from '../optimizers/index.ts';
 import type { Trainable } from './trainables.ts';
 
 /** Applies an optimizer's rules to live arrays. */
@@ -13,6 +19,8 @@ export interface Updates {
   readonly rules: readonly UpdateRule[];
   /** Zeroes the state of a parameter. */
   reset(parameter: string): void;
+  /** Zeroes a part of a parameter's averages. @param purpose names what is drawn for it */
+  prune(parameter: string, part: PartialReset, purpose: string): void;
   /** Frees and allocates state as the rules hold it at step t; `apply` does so by itself, a resumed run before it reads. */
   settle(step: number): void;
 }
@@ -100,6 +108,13 @@ export function createUpdates(
       for (const rule of rules)
         if (rule.parameters.some((p) => p.name === parameter))
           for (const name of Object.keys(rule.state)) state.get(stateName(rule, name))?.data.fill(0 as never);
+    },
+    prune(parameter, part, purpose) {
+      for (const rule of rules)
+        pruneMoments(rule, parameter, part, {
+          array: (name) => state.get(stateName(rule, name)),
+          random: (name) => random(seed, `prune/${purpose}/${stateName(rule, name)}`),
+        });
     },
   };
 }
