@@ -49,8 +49,11 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
 
   return async () => {
     const group = await nextGroup(batches, recipe.accumulate);
-    const rate = rates(progress.step);
-    const scalars = { rate, step: progress.step + 1, clip: 1 };
+    const rateOf = (factor: boolean) =>
+      steps?.rate?.({ step: progress.step, total: parts.total, scheduled: rates, factor }) ??
+      rates(progress.step);
+    const rate = rateOf(true);
+    const scalars = { step: progress.step + 1, clip: 1 };
     const held = heldGradients(parts, recipe.accumulate > 1);
     const extra: Record<string, number> = {};
     const place = { done: progress.step };
@@ -59,7 +62,9 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     const spend = async (rule: UpdateRule) => {
       const gradients = rule.parameters.map((p) => held.gradients.get(p.name)!);
       const resets = rule.parameters.map((p) => progress.resets[p.name] ?? 0);
-      await updates.apply(rule, gradients, { ...scalars, own: scalars.step - Math.max(...resets) });
+      const own = scalars.step - Math.max(...resets);
+      const factor = rule.parameters.some((p) => p.role === 'factor');
+      await updates.apply(rule, gradients, { ...scalars, rate: rateOf(factor), own });
     };
     await steps?.beforeStep?.(info);
     // Gradients that stay are checked by their norm, those that are spent at once one by one.
