@@ -23,6 +23,9 @@ export function adam8OnHost(inputs: HostInputs, o: Adam8Options): void {
   });
 }
 
+/** The code of 0. */
+const ZERO = { m: 127, v: 0 } as const;
+
 let kernel: { update: Kernel['update']; floats: Float32Array; bytes: Uint8Array } | undefined;
 
 function ready() {
@@ -52,7 +55,8 @@ export function adam8(
     for (const name of moments) {
       const codes = state[name].data as Uint8Array;
       const scales = state[`${name}Scale`].data as Float32Array;
-      bytes.set(codes.subarray(at, at + blocks * BLOCK), PLACES[name]);
+      bytes.set(codes.subarray(at, at + count), PLACES[name]);
+      bytes.fill(ZERO[name], PLACES[name] + count, PLACES[name] + blocks * BLOCK);
       floats.set(scales.subarray(at / BLOCK, at / BLOCK + blocks), PLACES[`${name}Scale`] / 4);
     }
     update(blocks);

@@ -31,6 +31,9 @@ const cases: readonly Case[] = [
   { method: 'fira', options: { rank: 4, gap: 3 } },
   { method: 'frugal', options: { gap: 2 } },
   { method: 'adam-8bit', options: { smallest: 64 } },
+  { method: 'adafactor', options: { beta1: 0.9 } },
+  { method: 'apollo', options: { rank: 4, gap: 3, scale: 4 } },
+  { method: 'badam', options: { gap: 2, order: 'descending' } },
   { method: 'gradnormlorp', options: { rank: 4, gap: 3 } },
   {
     method: 'gradnormlorp',

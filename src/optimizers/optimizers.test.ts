@@ -13,6 +13,9 @@ const variants: Record<string, Record<string, unknown>[]> = {
   'lora-pro': [{}, { moments: 'light' }, { moments: 'none' }],
   'adam-8bit': [{ smallest: 1, embeddings: '8-bit' }],
   adamw: [{}, { form: 'hf' }],
+  adafactor: [{}, { beta1: 0.9, scaleParameter: true }],
+  apollo: [{ rank: 2, gap: 20, scale: 4 }],
+  badam: [{ gap: 2 }],
   galore: [
     { rank: 2, gap: 20 },
     { rank: 2, gap: 20, projection: 'full' },

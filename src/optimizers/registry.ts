@@ -1,7 +1,11 @@
 // Written by scripts/registry.mjs from the files of this folder; never edited by hand.
+import { adafactor } from './adafactor.ts';
 import { adam8bit } from './adam-8bit.ts';
 import { adamw } from './adamw.ts';
 import { allora } from './allora.ts';
+import { apollo } from './apollo.ts';
+import { apolloMini } from './apollo-mini.ts';
+import { badam } from './badam.ts';
 import { fira } from './fira.ts';
 import { frugal } from './frugal.ts';
 import { galore } from './galore.ts';
@@ -14,9 +18,13 @@ import { sgd } from './sgd.ts';
 import { signSgd } from './sign-sgd.ts';
 
 export const optimizers: readonly OptimizerMethod[] = [
+  adafactor,
   adam8bit,
   adamw,
   allora,
+  apolloMini,
+  apollo,
+  badam,
   fira,
   frugal,
   galore,
