@@ -15,6 +15,7 @@ const variants: Record<string, Record<string, unknown>[]> = {
   adamw: [{}, { form: 'hf' }],
   adafactor: [{}, { beta1: 0.9, scaleParameter: true }],
   apollo: [{ rank: 2, gap: 20, scale: 4 }],
+  'apollo-mini': [{ gap: 20, scale: 4 }],
   badam: [{ gap: 2 }],
   galore: [
     { rank: 2, gap: 20 },
