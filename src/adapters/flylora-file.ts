@@ -1,10 +1,9 @@
-import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/peft.ts';
 import { peftName } from '../formats/peft-names.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import { type FlyloraOptions, flyloraOptions } from './flylora-options.ts';
-import { checkPart, otherFlavour } from './peft-parts.ts';
+import { checkPart, otherBase, otherFlavour } from './peft-parts.ts';
 import type { ExportedFactors, Factors, PeftImport } from './weight-form.ts';
 
 /** A type of our own: as LORA, PEFT would read the dense branch without a word, which is another function. */
@@ -56,7 +55,7 @@ export function flyloraFromFile(
   const factors = new Map<string, Factors>();
   for (const name of options.targets as string[]) {
     const spec = layers.find((l) => l.name === name);
-    if (!spec) throw otherBase(name);
+    if (!spec) throw otherBase(`The adapter holds factors for ${name}, which this model does not have.`);
     const read = (part: keyof typeof FLYLORA_PARTS, shape: readonly number[]) => {
       const array = tensors[peftName(name, FLYLORA_PARTS[part])];
       checkPart(spec, part, array, shape);
@@ -68,12 +67,4 @@ export function flyloraFromFile(
     });
   }
   return { options, factors };
-}
-
-function otherBase(name: string): RankineError {
-  return new RankineError(
-    'adapters/other-base',
-    `The adapter holds factors for ${name}, which this model does not have.`,
-    'Use the base model that the adapter was trained on.',
-  );
 }

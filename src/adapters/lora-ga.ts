@@ -1,10 +1,9 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
 import { add, type NDArray, zeros } from '../graph/index.ts';
-import { multiply } from '../linalg/index.ts';
+import { awayToPeft, startAway } from './away-start.ts';
 import { leadingTriples } from './leading-triples.ts';
 import { loraDelta, loraForward, loraParts, loraWithStart } from './lora.ts';
-import { productsToPeft } from './lora-peft.ts';
 import { checkRank, type LoraOptions, loraOptions } from './options.ts';
 import { defineForm, type Factors, type InitContext } from './weight-form.ts';
 
@@ -33,31 +32,6 @@ function gradientFactors(gradient: NDArray, o: LoraGaOptions, context: InitConte
   return { A, B };
 }
 
-/** W₀ − s B A. */
-function residual(weight: NDArray, A: NDArray, B: NDArray, s: number): NDArray {
-  const [m, n] = weight.shape;
-  const [r] = A.shape;
-  const { data } = multiply(
-    { rows: m, cols: r, data: B.data as Float32Array },
-    { rows: r, cols: n, data: A.data as Float32Array },
-  );
-  return { ...weight, data: (weight.data as Float32Array).map((w, i) => w - s * data[i]) };
-}
-
-/** On W₀ itself: s [B, −B₀] [A; A₀]. */
-function relative(A: NDArray, B: NDArray, A0: NDArray, B0: NDArray, s: number): { A: NDArray; B: NDArray } {
-  const [[r, n], [m]] = [A.shape, B.shape];
-  const [wideA, wideB] = [zeros([2 * r, n]), zeros([m, 2 * r])];
-  (wideA.data as Float32Array).set(A.data as Float32Array);
-  (wideA.data as Float32Array).set(A0.data as Float32Array, r * n);
-  for (let i = 0; i < m; i++)
-    for (let k = 0; k < r; k++) {
-      wideB.data[i * 2 * r + k] = s * Number(B.data[i * r + k]);
-      wideB.data[i * 2 * r + r + k] = -s * Number(B0.data[i * r + k]);
-    }
-  return { A: wideA, B: wideB };
-}
-
 /**
  * LoRA-GA (Wang et al. 2024, arXiv 2407.05000): LoRA whose factors start from the singular vectors of W₀'s gradient, so
  * that the first update goes where full fine-tuning would; the function is unchanged at the start.
@@ -81,24 +55,12 @@ export const loraGa = defineForm<LoraGaOptions>({
     const { gradient } = context.statistics;
     if (!gradient) throw noGradient(layer.name);
     const { A, B } = gradientFactors(gradient, o, context);
-    const copy = (a: NDArray): NDArray => ({ ...a, data: a.data.slice() });
-    return {
-      trainable: { A, B },
-      frozen: { A0: copy(A), B0: copy(B) },
-      base: residual(context.weight, A, B, scaleOf(o)),
-    };
+    return startAway(context.weight, A, B, scaleOf(o));
   },
   productScale: scaleOf,
   forward: (x, base, p, o, c) => loraForward(scaleOf(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(scaleOf(o), p, layer)),
-  toPeft: (layers, o) =>
-    productsToPeft(
-      layers.map((layer) => {
-        const { A, B, A0, B0 } = layer.arrays;
-        return { layer, ...relative(A, B, A0, B0, scaleOf(layer.options)) };
-      }),
-      { ...o, rank: 2 * o.rank },
-    ),
+  toPeft: (layers, o) => awayToPeft(layers, o, scaleOf),
 });
 
 function noGradient(layer: string): RankineError {

@@ -6,7 +6,7 @@ import type { LayerSpec } from '../models/architecture.ts';
 import { nolaSides } from './nola-basis.ts';
 import { type NolaOptions, nolaOptions } from './nola-options.ts';
 import { resolveOptions } from './options.ts';
-import { otherFlavour } from './peft-parts.ts';
+import { otherBase, otherFlavour } from './peft-parts.ts';
 import { BASIS_GENERATOR } from './shared-basis.ts';
 import type { ExportedFactors, Factors, PeftImport } from './weight-form.ts';
 
@@ -82,8 +82,4 @@ function otherGenerator(found: string): RankineError {
     `The adapter's bases come from the generator ${found}; this version makes ${BASIS_GENERATOR}.`,
     'Use the version that wrote it, and export it as LORA there.',
   );
-}
-
-function otherBase(fact: string): RankineError {
-  return new RankineError('adapters/other-base', fact, 'Use the base model that the adapter was trained on.');
 }

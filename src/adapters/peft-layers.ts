@@ -1,11 +1,10 @@
-import { RankineError } from '../errors.ts';
 import type { PeftAdapter } from '../formats/peft.ts';
 import type { PeftConfig } from '../formats/peft-config.ts';
 import { PEFT_PARTS, parsePeftName } from '../formats/peft-names.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { AdapterOptions } from './options.ts';
-import { collectParts, otherFlavour } from './peft-parts.ts';
+import { checkPart, collectParts, otherFlavour } from './peft-parts.ts';
 import type { ExportedFactors } from './weight-form.ts';
 
 /** Tensors of a PEFT file other than LORA's, in order. */
@@ -41,17 +40,8 @@ export function requirePart(
   owner: string,
   shape: readonly number[],
 ): NDArray {
-  const array = parts[part];
-  const fits = array?.shape.length === shape.length && shape.every((d, i) => d < 0 || d === array.shape[i]);
-  if (fits) return array;
-  const wanted = shape.map((d) => (d < 0 ? 'any' : d)).join(', ');
-  throw otherBase(
-    `The adapter's ${part} for ${owner} is ${array ? `[${array.shape}]` : 'missing'}, but the layer takes [${wanted}].`,
-  );
-}
-
-function otherBase(fact: string): RankineError {
-  return new RankineError('adapters/other-base', fact, 'Use the base model that the adapter was trained on.');
+  checkPart({ name: owner }, part, parts[part], shape);
+  return parts[part];
 }
 
 /** Configuration fields of every PEFT type. */

@@ -35,7 +35,12 @@ export function collectParts(
     if (!layer)
       throw otherBase(`The adapter holds factors for ${place.module}, which this model does not have.`);
     const ours = Object.entries(names(layer)).find(([, theirs]) => theirs === place.part)?.[0];
-    if (!ours) throw new RankineError('adapters/peft-part', `The adapter's tensor ${name} is not known.`);
+    if (!ours)
+      throw new RankineError(
+        'adapters/peft-part',
+        `The adapter's tensor ${name} is none of ${Object.values(names(layer)).join(', ')}.`,
+        'Merge it with the tool that wrote it.',
+      );
     const parts = found.get(layer) ?? {};
     parts[ours] = array;
     found.set(layer, parts);
@@ -49,19 +54,24 @@ export function collectParts(
   return found;
 }
 
-/** Throws `adapters/other-base` unless the array is there and has the shape that the layer takes. */
+/**
+ * Throws `adapters/other-base` unless the array is there and has the shape that the layer takes; axes where `shape` has −1
+ * may have any length.
+ */
 export function checkPart(
-  layer: LayerSpec,
+  layer: Pick<LayerSpec, 'name'>,
   part: string,
   array: NDArray | undefined,
   shape: readonly number[],
 ): void {
-  if (array?.shape.join() === shape.join()) return;
+  const fits = array?.shape.length === shape.length && shape.every((d, i) => d < 0 || d === array.shape[i]);
+  if (fits) return;
+  const wanted = shape.map((d) => (d < 0 ? 'any' : d)).join();
   throw otherBase(
-    `The adapter's ${part} for ${layer.name} is ${array ? `[${array.shape}]` : 'missing'}, but the layer takes [${shape}].`,
+    `The adapter's ${part} for ${layer.name} is ${array ? `[${array.shape}]` : 'missing'}, but the layer takes [${wanted}].`,
   );
 }
 
-function otherBase(fact: string): RankineError {
+export function otherBase(fact: string): RankineError {
   return new RankineError('adapters/other-base', fact, 'Use the base model that the adapter was trained on.');
 }
