@@ -1,15 +1,8 @@
 import { availableParallelism, cpus } from 'node:os';
 import type { Comparison, Curve, MethodSummary, StudyResult, StudyRun } from './results.ts';
 import type { StudyState } from './run-study.ts';
-import {
-  bootstrapMeans,
-  bootstrapP,
-  deviation,
-  holm,
-  mean,
-  percentileInterval,
-  type Sample,
-} from './statistics.ts';
+import { bootstrapMeans, deviation, holm, mean, percentileInterval, type Sample } from './statistics.ts';
+import { interval95, paired, pOfZero, twoLevel } from './two-level.ts';
 import { caveatsOf, verdictOf } from './verdict.ts';
 
 const DRAWS = 4000;
@@ -29,7 +22,7 @@ export function buildResult(state: StudyState): StudyResult {
         return [{ ...summarize(own), method: method.id, label: row.label, treatment, settings }];
       }),
     );
-  const { methods, comparisons } = compare(summaries, direction, study.seeds.length);
+  const { methods, comparisons } = compare(summaries, direction);
   const ended = runs.filter((r) => r.state !== 'running' && r.state !== 'waiting' && r.state !== 'stopped');
   const partial = {
     name: study.name,
@@ -85,7 +78,6 @@ export function treatmentName({ label, treatment }: Pick<MethodSummary, 'label' 
 function compare(
   summaries: readonly MethodSummary[],
   direction: 'min' | 'max',
-  seeds: number,
 ): { methods: MethodSummary[]; comparisons: Comparison[] } {
   const sign = direction === 'max' ? 1 : -1;
   const order = (a: MethodSummary, b: MethodSummary) =>
@@ -94,16 +86,14 @@ function compare(
   const comparisons: Comparison[] = [];
   for (const treatment of ['tuned', 'default'] as const) {
     const sorted = summaries.filter((m) => m.treatment === treatment).sort(order);
-    const judged = sorted.filter((m) => m.mean !== undefined && m.failed === 0);
-    // With one seed nothing is known of the spread over seeds: no interval, no comparison.
-    if (seeds < 2 || judged.length === 0) {
-      methods.push(...sorted);
-      continue;
-    }
-    const resampled = bootstrapMeans(judged.map(sampleOf), DRAWS, 0);
-    const own = pairs(judged, resampled);
+    const judged = sorted.filter(isJudged);
+    const own = pairs(judged);
     comparisons.push(...own);
-    const best = treatmentName(judged[0]);
+    const resampled = bootstrapMeans(
+      judged.map((m) => sampleOf(scoredRuns(m))),
+      DRAWS,
+      0,
+    );
     for (const summary of sorted) {
       const i = judged.indexOf(summary);
       if (i < 0) methods.push(summary);
@@ -111,37 +101,57 @@ function compare(
         methods.push({
           ...summary,
           interval: percentileInterval(resampled[i]),
-          amongBest: i === 0 || !isWorse(own, best, treatmentName(summary)),
+          amongBest: i === 0 || !isWorse(own, treatmentName(judged[0]), treatmentName(summary)),
         });
     }
   }
   return { methods, comparisons };
 }
 
+/** With one seed nothing is known of the spread over seeds: no interval, no comparison. */
+function isJudged(summary: MethodSummary): boolean {
+  return summary.failed === 0 && scoredRuns(summary).length >= 2;
+}
+
 function isWorse(comparisons: readonly Comparison[], best: string, other: string): boolean {
   return comparisons.some((c) => c.a === best && c.b === other && c.corrected < SIGNIFICANT);
 }
 
-function pairs(judged: readonly MethodSummary[], resampled: readonly Float64Array[]): Comparison[] {
+/** Every pair on the same examples, over the seeds that both have. */
+function pairs(judged: readonly MethodSummary[]): Comparison[] {
   const raw: Omit<Comparison, 'corrected'>[] = [];
   for (let i = 0; i < judged.length; i++)
     for (let j = i + 1; j < judged.length; j++) {
-      const differences = resampled[i].map((x, d) => x - resampled[j][d]);
+      const [a, b] = sharedSeeds(judged[i], judged[j]);
+      if (a.seeds.length < 2) continue;
+      const difference = twoLevel(paired(a, b));
       raw.push({
         a: treatmentName(judged[i]),
         b: treatmentName(judged[j]),
-        difference: judged[i].mean! - judged[j].mean!,
-        interval: percentileInterval(differences),
-        p: bootstrapP(differences),
+        difference: difference.mean,
+        interval: interval95(difference),
+        p: pOfZero(difference),
       });
     }
   const corrected = holm(raw.map((c) => c.p));
   return raw.map((c, i) => ({ ...c, corrected: corrected[i] }));
 }
 
-function sampleOf({ runs }: MethodSummary): Sample {
-  const scored = runs.filter((r) => r.scores !== undefined).map((r) => r.scores![0]);
-  return { seeds: scored.map((s) => s.examples), weights: scored[0].weights };
+function sharedSeeds(a: MethodSummary, b: MethodSummary): [Sample, Sample] {
+  const [ofA, ofB] = [scoredRuns(a), scoredRuns(b)];
+  const seeds = ofA.map((r) => r.seed).filter((seed) => ofB.some((r) => r.seed === seed));
+  const pick = (runs: readonly StudyRun[]) =>
+    sampleOf(seeds.map((seed) => runs.find((r) => r.seed === seed)!));
+  return [pick(ofA), pick(ofB)];
+}
+
+function scoredRuns({ runs }: MethodSummary): StudyRun[] {
+  return runs.filter((r) => r.scores !== undefined);
+}
+
+function sampleOf(runs: readonly StudyRun[]): Sample {
+  const scores = runs.map((r) => r.scores![0]);
+  return { seeds: scores.map((s) => s.examples), weights: scores[0]?.weights };
 }
 
 function curvesOf(

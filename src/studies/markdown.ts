@@ -28,7 +28,7 @@ export function studyMarkdown(result: StudyResult): string {
     row(head.map(() => '---')),
     ...methods.map((m) => row(cells(m, metric.name))),
     '',
-    'Bold: cannot be told from the best (paired bootstrap over seeds and examples, Holm over all pairs, 5 %).',
+    'Bold: cannot be told from the best (paired over seeds and examples, Holm over all pairs, 5 %).',
     '',
     ...caveats.map((text) => `- ${text}`),
     '',

@@ -100,7 +100,7 @@ export interface Comparison {
   readonly difference: number;
   readonly interval: Interval;
   readonly p: number;
-  /** After correction for all comparisons of the study (Holm). */
+  /** After Holm's correction for all pairs of the same treatment. */
   readonly corrected: number;
 }
 

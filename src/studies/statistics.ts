@@ -81,17 +81,6 @@ function quantile(sorted: Float64Array, q: number): number {
   return sorted[low] + (at - low) * (sorted[high] - sorted[low]);
 }
 
-/** Two-sided p of a difference from its resampled values: twice the smaller share beyond 0, never below 1 / (draws + 1). */
-export function bootstrapP(differences: Float64Array): number {
-  let [below, above] = [0, 0];
-  for (const d of differences) {
-    below += Number(d <= 0);
-    above += Number(d >= 0);
-  }
-  const n = differences.length;
-  return Math.min(1, (2 * (Math.min(below, above) + 1)) / (n + 1));
-}
-
 /** Holm's step-down correction (Scandinavian Journal of Statistics 6, 1979): p values in the order given. */
 export function holm(p: readonly number[]): number[] {
   const order = p.map((_, i) => i).sort((a, b) => p[a] - p[b]);

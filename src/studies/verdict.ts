@@ -7,19 +7,28 @@ export function verdictOf(result: Partial): StudyResult['verdict'] {
   const decided = decisive(result.methods);
   const best = decided.filter((m) => m.amongBest);
   const [first] = decided;
-  if (!first || first.mean === undefined) return { headline: 'No method has finished yet.', details: [] };
   const finished = result.progress.done >= result.progress.total;
+  if (!first)
+    return {
+      headline: finished ? 'No method got through all its seeds.' : 'No method has finished yet.',
+      details: [],
+    };
   const so = finished ? '' : ' so far';
   if (result.seeds.length < 2)
     return {
       headline: `${first.label} has the best ${result.metric.name}${so}; one seed cannot tell whether that is chance.`,
       details: [costOf(first, result)],
     };
+  if (decided.length < 2)
+    return {
+      headline: `${finished ? 'Only' : 'So far only'} ${first.label} got through all its seeds: there is nothing to compare it with.`,
+      details: [costOf(first, result)],
+    };
   if (best.length === 1)
     return {
       headline: `Use ${first.label}: it is better than every other method${so}.`,
       details: [costOf(first, result), ...runnerUp(decided, result)],
-      winner: first.method,
+      ...(finished ? { winner: first.method } : {}),
     };
   const cheapest = cheapestOf(best, result);
   const names = best.map((m) => m.label);
@@ -34,11 +43,14 @@ export function verdictOf(result: Partial): StudyResult['verdict'] {
   };
 }
 
-/** Tuned where there was tuning: that is how a method would be used. */
+/**
+ * Tuned where there was tuning: that is how a method would be used. One that failed on a seed is not compared: its mean
+ * over the seeds that it survived flatters it.
+ */
 function decisive(methods: readonly MethodSummary[]): MethodSummary[] {
   const tuned = methods.filter((m) => m.treatment === 'tuned');
   return (tuned.length > 0 ? tuned : methods.filter((m) => m.treatment === 'default')).filter(
-    (m) => m.mean !== undefined,
+    (m) => m.mean !== undefined && m.failed === 0,
   );
 }
 
