@@ -30,7 +30,7 @@ export interface MemoryOptions {
 }
 
 /** Options without which a method does not run in so few updates. */
-const needed: Record<string, object> = { adalora: { targetRank: 4 } };
+const needed: Record<string, object> = { adalora: { targetRank: 4 }, increlora: { first: 0, every: 1 } };
 
 interface Case {
   readonly name: string;
