@@ -99,7 +99,7 @@ function storedBy(gradient: Float32Array) {
       ...{ parameters: [zeros(shape)], gradients: [array(gradient, shape)], state },
       ...{ rate: 0.1, step: 1, clip: 1 },
     },
-    { beta1: 0, beta2: 0, epsilon: 1e-8, decay: 0 },
+    { beta1: 0, beta2: 0, epsilon: 1e-8, decay: 0, form: 'torch' },
   );
   return Object.fromEntries(Object.entries(state).map(([name, a]) => [name, numbers(a)]));
 }

@@ -1,10 +1,10 @@
 import { z } from 'zod';
 import { sizeOf } from '../graph/index.ts';
-import { adamwOptions, adamwPiece, decayOf } from './adamw.ts';
+import { type AdamwOptions, adamwOptions, adamwPiece, decayOf } from './adamw.ts';
 import { inEightBits } from './eight-bit.ts';
 import { adam8OnHost } from './eight-bit-host.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import { byRate, chain, pieceRule, scaleByAdam } from './pieces.ts';
+import { byRate, byRateThenDecay, chain, pieceRule, scaleByAdam } from './pieces.ts';
 
 export const adam8bitOptions = adamwOptions.omit({ form: true }).extend({
   epsilon: z.number().positive().default(1e-8).describe('guards the division'),
@@ -17,15 +17,23 @@ export const adam8bitOptions = adamwOptions.omit({ form: true }).extend({
 
 export type Adam8bitOptions = z.infer<typeof adam8bitOptions>;
 
-function isNarrow({ role, shape }: ParameterInfo, o: Adam8bitOptions): boolean {
+/** Whether a tensor is large enough for 8-bit state, and no embedding that is to keep 32 bits. */
+export function isNarrow(
+  { role, shape }: Pick<ParameterInfo, 'role' | 'shape'>,
+  o: Pick<Adam8bitOptions, 'smallest' | 'embeddings'>,
+): boolean {
   return sizeOf(shape) >= o.smallest && (role !== 'embedding' || o.embeddings === '8-bit');
 }
 
-function narrowRule(parameter: ParameterInfo, o: Adam8bitOptions): UpdateRule {
+/** AdamW of one parameter on 8-bit moments. */
+export function narrowRule(parameter: ParameterInfo, o: AdamwOptions & { epsilon: number }): UpdateRule {
   const decay = decayOf(parameter, o.weightDecay);
-  const adam = inEightBits(scaleByAdam({ ...o, form: 'torch' }), { m: true, v: false });
-  const rule = pieceRule(parameter, chain(adam, byRate(decay)));
-  return { ...rule, host: (inputs) => adam8OnHost(inputs, { ...o, decay }) };
+  const adam = inEightBits(scaleByAdam(o), { m: true, v: false });
+  const rate = o.form === 'torch' ? byRate(decay) : byRateThenDecay(decay);
+  return {
+    ...pieceRule(parameter, chain(adam, rate)),
+    host: (inputs) => adam8OnHost(inputs, { ...o, decay }),
+  };
 }
 
 /** AdamW with both moments in 8 bits, block by block (Dettmers et al. 2022, arXiv 2110.02861). */
@@ -38,6 +46,8 @@ export const adam8bit = defineOptimizer({
   options: adam8bitOptions,
   rules: (parameters, o) =>
     parameters.map((p) =>
-      isNarrow(p, o) ? narrowRule(p, o) : pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p)),
+      isNarrow(p, o)
+        ? narrowRule(p, { ...o, form: 'torch' })
+        : pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p)),
     ),
 });

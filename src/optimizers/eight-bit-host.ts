@@ -9,18 +9,23 @@ export interface Adam8Options {
   readonly beta2: number;
   readonly epsilon: number;
   readonly decay: number;
+  /** As in `adamwOptions`. */
+  readonly form: 'torch' | 'hf';
 }
 
-/** AdamW (torch form) on 8-bit moments, in place: what the program says, in one pass over memory and in float32. */
-export function adam8OnHost(inputs: HostInputs, o: Adam8Options): void {
-  const { parameters, gradients, state, rate, step, clip } = inputs;
-  adam8(parameters[0], gradients[0], state, {
-    ...o,
-    clip,
-    step: rate / (1 - o.beta1 ** step),
-    root: 1 / Math.sqrt(1 - o.beta2 ** step),
-    decay: rate * o.decay,
-  });
+/** AdamW on 8-bit moments, in place: what the program says, in one pass over memory and in float32. */
+export function adam8OnHost(
+  { parameters, gradients, state, rate, step, clip }: Omit<HostInputs, 'compute'>,
+  { form, ...o }: Adam8Options,
+): void {
+  const [first, second] = [1 - o.beta1 ** step, Math.sqrt(1 - o.beta2 ** step)];
+  const decay = rate * o.decay;
+  const own =
+    form === 'torch'
+      ? { step: rate / first, root: 1 / second }
+      : // Decays the weight as it is after the step.
+        { step: ((rate * second) / first) * (1 - decay), root: 1 };
+  adam8(parameters[0], gradients[0], state, { ...o, ...own, clip, decay });
 }
 
 /** The code of 0. */

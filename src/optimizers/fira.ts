@@ -1,18 +1,11 @@
 import { z } from 'zod';
 import { add, div, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
 import { decayOf } from './adamw.ts';
-import { galoreOptions, hfAdamw } from './galore.ts';
-import { defineOptimizer, type ParameterInfo } from './optimizer.ts';
-import {
-  byRateThenDecay,
-  chain,
-  correctBias,
-  limitGrowth,
-  type Piece,
-  perParameter,
-  scaleByMoments,
-} from './pieces.ts';
-import { projection } from './projection.ts';
+import { inSubspace, type Lift, narrowSubspaceRule } from './eight-bit-subspace.ts';
+import { galoreOptions, isNarrowIn, otherRule } from './galore.ts';
+import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
+import { byRateThenDecay, chain, correctBias, limitGrowth, type Piece, pieceRule } from './pieces.ts';
+import { type Projection, projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 export const firaOptions = galoreOptions.extend({
@@ -38,24 +31,20 @@ export type FiraOptions = z.infer<typeof firaOptions>;
 const TINY = 1e-8;
 
 /** GaLore's direction α P N plus the residual, rescaled as Adam rescales what is inside the subspace. */
-export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
-  const space = projection('fira', parameter, o);
-  const moments = scaleByMoments(o);
-  const limiter = o.limit ? limitGrowth(o.growth) : chain();
+function residualLift(space: Projection, o: FiraOptions): Lift {
+  const limiter = o.limit ? limitGrowth(o.growth) : undefined;
   // R keeps the side that is not projected: its rows or columns each have a factor.
   const axis = o.scaling === 'matrix' ? undefined : space.state.right ? 1 : 0;
   return {
-    state: (p) => ({ ...moments.state({ ...p, shape: space.shape }), ...space.state, ...limiter.state(p) }),
-    apply(g, state, context) {
-      const low = space.down(g, state);
-      const inside = moments.apply(low, state, context);
+    state: limiter ? { norm: { shape: [] } } : {},
+    apply({ gradient, low, inside }, state, context) {
       const taken = scale(space.up(low, state), o.residual === 'code' ? o.scale : 1);
-      const factor = div(length(inside.direction, axis), add(length(low, axis), TINY));
-      const outside = limiter.apply(mul(sub(g, taken), factor), state, context);
-      const direction = add(scale(space.up(inside.direction, state), o.scale), outside.direction);
-      return { direction, state: { ...inside.state, ...outside.state } };
+      const factor = div(length(inside, axis), add(length(low, axis), TINY));
+      const rest = mul(sub(gradient, taken), factor);
+      const outside = limiter ? limiter.apply(rest, state, context) : { direction: rest, state: {} };
+      const direction = add(scale(space.up(inside, state), o.scale), outside.direction);
+      return { direction, state: outside.state };
     },
-    prepare: space.prepare,
   };
 }
 
@@ -63,9 +52,17 @@ function length(x: Tensor, axis?: number): Tensor {
   return sqrt(sum(mul(x, x), axis, axis !== undefined));
 }
 
-function firaPiece(parameter: ParameterInfo, o: FiraOptions): Piece {
-  const decay = decayOf(parameter, o.weightDecay);
-  return chain(withResidual(parameter, o), correctBias(o), byRateThenDecay(decay));
+/** Fira's direction, without bias correction and rate. */
+export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
+  const space = projection('fira', parameter, o);
+  return inSubspace(space, o, residualLift(space, o));
+}
+
+function firaRule(parameter: ParameterInfo, o: FiraOptions): UpdateRule {
+  const space = projection('fira', parameter, o);
+  const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
+  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, residualLift(space, o), tail);
+  return pieceRule(parameter, chain(withResidual(parameter, o), correctBias(o), tail));
 }
 
 /** Fira (Chen et al. 2024, arXiv 2410.01623): GaLore that does not throw the residual gradient away. */
@@ -78,6 +75,6 @@ export const fira = defineOptimizer({
   options: firaOptions,
   rules(parameters, o) {
     requireMatrices('fira', parameters);
-    return perParameter(parameters, (p) => (isMatrix(p) ? firaPiece(p, o) : hfAdamw(p, o)));
+    return parameters.map((p) => (isMatrix(p) ? firaRule(p, o) : otherRule(p, o)));
   },
 });

@@ -1,8 +1,11 @@
 import { z } from 'zod';
+import { sizeOf } from '../graph/index.ts';
+import { isNarrow, narrowRule } from './adam-8bit.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
-import { defineOptimizer, type ParameterInfo } from './optimizer.ts';
-import { byRateThenDecay, chain, type Piece, perParameter, scaleByAdam } from './pieces.ts';
-import { projected, projectionOptions } from './projection.ts';
+import { liftBack, narrowSubspaceRule } from './eight-bit-subspace.ts';
+import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
+import { byRateThenDecay, chain, type Piece, pieceRule, scaleByAdam } from './pieces.ts';
+import { type Projection, projected, projection, projectionOptions } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 /** AdamW as GaLore and its relatives take it: ε before the bias correction, decay after the step. */
@@ -19,7 +22,14 @@ export const hfAdamOptions = z.strictObject({
 
 export type HfAdamOptions = z.infer<typeof hfAdamOptions>;
 
-export const galoreOptions = hfAdamOptions.extend(projectionOptions.shape);
+export const galoreOptions = hfAdamOptions.extend({
+  ...projectionOptions.shape,
+  bits: z
+    .union([z.literal(32), z.literal(8)])
+    .default(32)
+    .describe('bits of each moment; 8: block by block, but not of embeddings'),
+  smallest: z.number().int().min(1).default(4096).describe('moments with fewer elements keep 32 bits'),
+});
 
 export type GaloreOptions = z.infer<typeof galoreOptions>;
 
@@ -31,9 +41,24 @@ export function hfAdamw(
   return adamwPiece({ beta1, beta2, epsilon, weightDecay, form: 'hf' }, parameter);
 }
 
-function galorePiece(parameter: ParameterInfo, o: GaloreOptions): Piece {
+type Bits = Pick<GaloreOptions, 'bits' | 'smallest'>;
+
+export function isNarrowIn({ shape }: Pick<Projection, 'shape'>, { bits, smallest }: Bits): boolean {
+  return bits === 8 && sizeOf(shape) >= smallest;
+}
+
+/** AdamW for what is not projected. */
+export function otherRule(parameter: ParameterInfo, o: HfAdamOptions & Bits): UpdateRule {
+  const narrow = o.bits === 8 && isNarrow(parameter, { ...o, embeddings: '32-bit' });
+  return narrow ? narrowRule(parameter, { ...o, form: 'hf' }) : pieceRule(parameter, hfAdamw(parameter, o));
+}
+
+function galoreRule(parameter: ParameterInfo, o: GaloreOptions): UpdateRule {
+  const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
+  const space = projection('galore', parameter, o);
+  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, liftBack(space, o.scale), tail);
   const adam = scaleByAdam({ ...o, form: 'hf' });
-  return chain(projected('galore', parameter, o, adam), byRateThenDecay(decayOf(parameter, o.weightDecay)));
+  return pieceRule(parameter, chain(projected('galore', parameter, o, adam), tail));
 }
 
 /**
@@ -45,10 +70,11 @@ export const galore = defineOptimizer({
   title: 'GaLore: Memory-Efficient LLM Training by Gradient Low-Rank Projection',
   paper: 'Zhao et al., ICML 2024, arXiv 2403.03507',
   whenToChoose: 'All weights must move and Adam’s state does not fit; the residual gradient may be dropped.',
-  stateFormula: '2 max(m, n) r + min(m, n) r',
+  stateFormula:
+    '2 max(m, n) r + min(m, n) r; with 8 bits 2 max(m, n) r bytes and 1/32 more + 4 min(m, n) r bytes',
   options: galoreOptions,
   rules(parameters, o) {
     requireMatrices('galore', parameters);
-    return perParameter(parameters, (p) => (isMatrix(p) ? galorePiece(p, o) : hfAdamw(p, o)));
+    return parameters.map((p) => (isMatrix(p) ? galoreRule(p, o) : otherRule(p, o)));
   },
 });

@@ -11,7 +11,7 @@ import {
 import { compileLoop, type Engine } from '../engine/index.ts';
 import { array, evaluate, type InputSpec, type NDArray, type Program } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
-import { ruleProgram } from '../training/updates.ts';
+import { computer, ruleProgram } from '../training/updates.ts';
 import { type OptimizerMethod, type ParameterInfo, stateBytes, type UpdateRule } from './optimizer.ts';
 
 const layer = { name: 'h.0.q', kind: 'linear', out: 6, in: 4, block: 0 } as const;
@@ -134,15 +134,16 @@ async function compareLowerings(engine: Engine, p: Program, rule: UpdateRule): P
   );
   const loop = compileLoop(p);
   if (loop) loop.run(feeds, Object.fromEntries(Object.keys(p.outputs).map((name) => [name, copies[name]])));
-  else if (rule.host) runOnHost(rule, copies);
+  else if (rule.host) await runOnHost(engine, rule, copies);
   else return;
   close(copies);
 }
 
-function runOnHost(rule: UpdateRule, arrays: Record<string, NDArray>): void {
+async function runOnHost(engine: Engine, rule: UpdateRule, arrays: Record<string, NDArray>): Promise<void> {
   const list = (letter: string) => rule.parameters.map((_, i) => arrays[`${letter}${i}`]);
   const state = Object.fromEntries(Object.keys(rule.state).map((k) => [k, arrays[`s:${k}`]]));
-  rule.host!({ parameters: list('p'), gradients: list('g'), state, ...fixed });
+  const compute = computer(engine);
+  await rule.host!({ parameters: list('p'), gradients: list('g'), state, compute, ...fixed });
 }
 
 /** Values as they may stand at step 3: state is not negative, as Adam's v; integers are 0 to 3. */

@@ -1,5 +1,13 @@
 import type { z } from 'zod';
-import { BYTES, type DType, type NDArray, type Shape, sizeOf, type Tensor } from '../graph/index.ts';
+import {
+  BYTES,
+  type DType,
+  type NDArray,
+  type Program,
+  type Shape,
+  sizeOf,
+  type Tensor,
+} from '../graph/index.ts';
 import type { Random } from '../linalg/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 
@@ -55,6 +63,8 @@ export interface HostInputs extends Omit<PrepareInputs, 'random'> {
   readonly rate: number;
   /** Multiplies every gradient: the clipping factor. */
   readonly clip: number;
+  /** Runs a program, compiled once; of `arrays` it takes what it reads and, in place, what it gives by their names. */
+  compute(program: Program, arrays: Readonly<Record<string, NDArray>>): Promise<Record<string, NDArray>>;
 }
 
 /** How some parameters (usually one) move together. State starts at zero. */
@@ -66,7 +76,7 @@ export interface UpdateRule {
   /** Work that no program does: a new basis by SVD, new columns. */
   prepare?(inputs: PrepareInputs): void | Promise<void>;
   /** `update` written by hand for the CPU, where neither a loop nor ONNX is fast; the contract test holds both together. */
-  host?(inputs: HostInputs): void;
+  host?(inputs: HostInputs): void | Promise<void>;
   /** Steps without state (the block's turn is another's): the state is freed and starts at zero again after them. */
   readonly idle?: IdleSteps;
 }

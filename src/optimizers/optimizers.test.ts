@@ -13,15 +13,19 @@ const variants: Record<string, Record<string, unknown>[]> = {
   'lora-pro': [{}, { moments: 'light' }, { moments: 'none' }],
   'adam-8bit': [{ smallest: 1, embeddings: '8-bit' }],
   adamw: [{}, { form: 'hf' }],
-  adafactor: [{}, { beta1: 0.9, scaleParameter: true }],
+  adafactor: [{}, { beta1: 0.9 }],
   apollo: [{ rank: 2, gap: 20, scale: 4 }],
   'apollo-mini': [{ gap: 20, scale: 4 }],
   badam: [{ gap: 2 }],
   galore: [
     { rank: 2, gap: 20 },
     { rank: 2, gap: 20, projection: 'full' },
+    { rank: 2, gap: 20, bits: 8, smallest: 1, epsilon: 1e-3 },
   ],
-  fira: [{ rank: 2, gap: 20 }],
+  fira: [
+    { rank: 2, gap: 20 },
+    { rank: 2, gap: 20, bits: 8, smallest: 1 },
+  ],
   frugal: [
     { gap: 2 },
     { gap: 20, split: 'columns', density: 0.5 },

@@ -3,6 +3,7 @@ import { compileLoop, type Engine, type Executable, type Loop } from '../engine/
 import { input, mul, type NDArray, type Program, program, type Tensor, zeros } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import {
+  type HostInputs,
   type OptimizerMethod,
   type ParameterInfo,
   pruneMoments,
@@ -60,6 +61,7 @@ export function createUpdates(
   const state = new Map<string, NDArray>();
   const compiled = new Map<Phase, Promise<Compiled>>();
   const phases = new Map(rules.map((rule) => [rule, phasesOf(rule)]));
+  const compute = computer(engine);
   const scalars = { rate: zeros([]), step: zeros([]), clip: zeros([]) };
   let settled = 0;
 
@@ -95,7 +97,7 @@ export function createUpdates(
           random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
         });
       if (phase.host && engine.device === 'cpu') {
-        phase.host({ parameters, gradients, state: own, rate, clip, step: since });
+        await phase.host({ parameters, gradients, state: own, rate, clip, step: since, compute });
         return;
       }
       if (!compiled.has(phase)) compiled.set(phase, compileRule(engine, rule.parameters, phase));
@@ -116,6 +118,18 @@ export function createUpdates(
           random: (name) => random(seed, `prune/${purpose}/${stateName(rule, name)}`),
         });
     },
+  };
+}
+
+/** Runs programs for rules that work on the host. */
+export function computer(engine: Engine): HostInputs['compute'] {
+  const compiled = new Map<Program, Promise<Executable>>();
+  return async (p, arrays) => {
+    if (!compiled.has(p)) compiled.set(p, engine.compile(p));
+    const executable = await compiled.get(p)!;
+    const feeds = Object.fromEntries(executable.inputs.map(({ name }) => [name, arrays[name]]));
+    const into = Object.keys(p.outputs).filter((name) => arrays[name]);
+    return executable.run(feeds, Object.fromEntries(into.map((name) => [name, arrays[name]])));
   };
 }
 
