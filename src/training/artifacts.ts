@@ -7,6 +7,7 @@ import { input, type NDArray, program } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import { type Adaptation, canonicalWeight, factorName, transposed } from './adaptation.ts';
+import { classesOf } from './classes.ts';
 import type { Trainable } from './trainables.ts';
 
 const TASK_TYPES = {
@@ -54,7 +55,9 @@ export function toPeftAdapter(
   for (const { info, array } of extra)
     tensors[peftBaseName(info.name, targeted.has(info.name.replace(/\.[^.]+$/, '')))] = array;
   const saved = [...new Set([...options.modulesToSave, ...freshModules(model)])];
+  const classes = model.architecture.task.endsWith('classification') ? classesOf(model) : 0;
   return {
+    ...(typeof classes === 'number' ? {} : { labels: classes }),
     config: {
       ...adapter.config,
       base_model_name_or_path: base,
@@ -91,7 +94,7 @@ function noLora(form: WeightForm): RankineError {
   return new RankineError(
     'adapters/no-lora',
     `The change of ${form.name} is no plain LORA.`,
-    "Leave --as-lora out for the form's own type, or merge the adapter: rankine merge.",
+    "Leave --as-lora out for the form's own type.",
   );
 }
 
