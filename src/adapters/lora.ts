@@ -4,6 +4,7 @@ import type { LayerSpec } from '../models/architecture.ts';
 import type { BaseLayer, Context } from '../models/context.ts';
 import { loraFromPeft, loraToPeft } from './lora-peft.ts';
 import { checkRank, type LoraOptions, loraOptions } from './options.ts';
+import { type RestartOptions, restartFields, restartSteps } from './restart.ts';
 import {
   defineForm,
   type FactorShapes,
@@ -86,8 +87,9 @@ export const loraParts = {
 };
 
 /** LoRA (Hu et al. 2021, arXiv 2106.09685): W = W₀ + (α/r) B A. */
-export const lora = defineForm<LoraOptions>({
+export const lora = defineForm<LoraOptions & RestartOptions>({
   ...loraParts,
+  options: loraOptions.extend(restartFields),
   name: 'lora',
   title: 'LoRA: Low-Rank Adaptation of Large Language Models',
   paper: 'Hu et al., ICLR 2022, arXiv 2106.09685',
@@ -95,6 +97,7 @@ export const lora = defineForm<LoraOptions>({
   productScale: loraScale,
   forward: (x, base, p, o, c) => loraForward(loraScale(o), x, base, p, o, c),
   weight: (base, p, o, layer) => add(base, loraDelta(loraScale(o), p, layer)),
+  steps: (o) => restartSteps('LoRA', o),
   toPeft: (layers, o) => loraToPeft(layers, o, {}),
   fromPeft: (adapter, layers) => loraFromPeft(adapter, layers, {}),
 });

@@ -4,6 +4,7 @@ import type { LayerSpec } from '../models/architecture.ts';
 import { leadingTriples } from './leading-triples.ts';
 import { kaimingUniform } from './lora.ts';
 import { adapterOptions, checkRank, loraOptions } from './options.ts';
+import { restartFields, restartSteps } from './restart.ts';
 import { defineForm, type InitContext } from './weight-form.ts';
 
 const lowRankOptions = adapterOptions.extend({
@@ -14,6 +15,7 @@ const lowRankOptions = adapterOptions.extend({
     .default('kaiming')
     .describe('both factors random, or the leading singular triples of W₀'),
   rankPattern: loraOptions.shape.rankPattern,
+  ...restartFields,
 });
 
 type LowRankOptions = z.infer<typeof lowRankOptions>;
@@ -81,4 +83,5 @@ export const lowRank = defineForm<LowRankOptions>({
     return base.bias ? add(y, base.bias) : y;
   },
   weight: (_, p, o) => scale(matmul(p.B, p.A), o.alpha / o.rank),
+  steps: (o) => restartSteps('Low-rank training', o),
 });

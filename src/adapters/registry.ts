@@ -19,6 +19,7 @@ import { randlora } from './randlora.ts';
 import { relora } from './relora.ts';
 import { rslora } from './rslora.ts';
 import { salt } from './salt.ts';
+import { sltrain } from './sltrain.ts';
 import { sst } from './sst.ts';
 import { vera } from './vera.ts';
 import type { WeightForm } from './weight-form.ts';
@@ -44,6 +45,7 @@ export const forms: readonly WeightForm[] = [
   relora,
   rslora,
   salt,
+  sltrain,
   sst,
   vera,
 ];

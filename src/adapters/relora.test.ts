@@ -39,14 +39,12 @@ async function run(
       expect(maxDifference(weightOf(s), before)).toBeLessThan(1e-5);
       expect([...own.trainable.B.data].every((v) => v === 0)).toBe(true);
     }
-    const at = Number(own.trainable.A.data[0]);
     for (const [i, a] of Object.values(own.trainable).entries()) {
       const noise = normal(a.shape, 100 * step + i, 0.3).data as Float32Array;
       for (let k = 0; k < noise.length; k++) (a.data as Float32Array)[k] += noise[k];
     }
-    const full = Number(own.trainable.A.data[0]) - at;
-    await steps.afterStep!(info);
-    shares.push((Number(own.trainable.A.data[0]) - at) / full);
+    shares.push(steps.rate!({ step, total: 100, scheduled: () => 1, factor: true }));
+    expect(steps.rate!({ step, total: 100, scheduled: (t) => t, factor: false })).toBe(step);
     seen(s, step);
   }
   return { log, shares, s };
@@ -68,6 +66,15 @@ describe('ReLoRA', () => {
       expect(v).toBeCloseTo(wanted[i], 4);
     });
     expect(log.reports['relora/merges']).toBe(2);
+  });
+
+  it('prunes the moments where it is asked to, and lets their count go on', async () => {
+    for (const reset of ['magnitude', 'random']) {
+      const { log } = await run({ every: 4, reset, pruned: 0.9 }, 6, () => {});
+      expect(log.resets).toEqual(['4:h.0.m9x12#A', '4:h.0.m9x12#B']);
+      expect(log.parts).toEqual([1, 2].map(() => ({ prune: { share: 0.9, by: reset } })));
+    }
+    expect((await run({ every: 4 }, 6, () => {})).log.parts).toEqual([]);
   });
 
   it('draws other directions in each cycle, the same in each run', async () => {

@@ -4,8 +4,13 @@ import { multiply } from '../linalg/index.ts';
 import { interval } from './interval.ts';
 import { kaimingUniform, loraDelta, loraForward, loraParts, loraScale } from './lora.ts';
 import { loraOptions } from './options.ts';
-import { warmRestart } from './warm-restart.ts';
-import { type AdaptedLayer, defineForm, type FormSteps, type StepInfo } from './weight-form.ts';
+import {
+  type AdaptedLayer,
+  defineForm,
+  type FormSteps,
+  type PartialReset,
+  type StepInfo,
+} from './weight-form.ts';
 
 const reloraOptions = loraOptions.extend({
   rank: z.int().positive().default(128).describe('rank of each cycle'),
@@ -15,6 +20,16 @@ const reloraOptions = loraOptions.extend({
     .optional()
     .describe('updates between merges (default: 1000, in shorter runs a quarter of the run)'),
   warmup: z.int().min(0).default(50).describe('updates over which the rate rises again after a merge'),
+  reset: z
+    .enum(['all', 'magnitude', 'random'])
+    .default('all')
+    .describe('of the moments at a merge: all and their count of updates, or the smallest entries, or any'),
+  pruned: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0.99)
+    .describe('share of the moments that the resets magnitude and random zero'),
 });
 
 type ReloraOptions = z.infer<typeof reloraOptions>;
@@ -31,7 +46,7 @@ function product({ trainable, options }: AdaptedLayer<ReloraOptions>): NDArray {
 }
 
 /** W₀ += s B A; A drawn anew, B zero: the function stays, the next change starts in other directions. */
-function restart(info: StepInfo<ReloraOptions>): void {
+function restart(info: StepInfo<ReloraOptions>, part: PartialReset | undefined): void {
   for (const layer of info.layers) {
     const { A, B } = layer.trainable;
     info.addToBase(layer, product(layer));
@@ -39,26 +54,28 @@ function restart(info: StepInfo<ReloraOptions>): void {
     const fresh = kaimingUniform([r, n], info.random(`relora/${layer.spec.name}`));
     (A.data as Float32Array).set(fresh.data as Float32Array);
     B.data.fill(0 as never);
-    for (const name of ['A', 'B']) info.resetOptimizer(layer, name);
+    for (const name of ['A', 'B']) info.resetOptimizer(layer, name, part);
   }
 }
 
-/** Merges every `every` updates; the optimizer's state and its step count start again, the rate rises anew. */
-function cycles(o: ReloraOptions, layers: readonly AdaptedLayer<ReloraOptions>[]): FormSteps<ReloraOptions> {
-  const warm = warmRestart();
-  const factors = layers.flatMap((l) => [l.trainable.A, l.trainable.B]);
-  // Of the updates since the last merge, counted from 1. The first cycle has the run's own warm-up.
-  const share = (step: number, every: number) =>
-    step < every ? 1 : Math.min(1, ((step % every) + 1) / (o.warmup + 1));
+/** Merges every `every` updates; the moments start again, or what pruning leaves of them goes on; the rate rises anew. */
+function cycles(o: ReloraOptions): FormSteps<ReloraOptions> {
+  const everyOf = ({ total }: { total: number }) => interval('ReLoRA', o.every, 1000, total);
+  const part = o.reset === 'all' ? undefined : { prune: { share: o.pruned, by: o.reset } };
   return {
     state: {},
     beforeStep(info) {
-      const every = interval('ReLoRA', o.every, 1000, info.total);
-      if (info.step > 0 && info.step % every === 0) restart(info);
-      warm.keep(factors, share(info.step, every));
+      const every = everyOf(info);
+      if (info.step > 0 && info.step % every === 0) restart(info, part);
       info.report('relora/merges', Math.floor(info.step / every));
     },
-    afterStep: () => warm.shorten(),
+    rate(request) {
+      const { step, scheduled, factor } = request;
+      const every = everyOf(request);
+      // The first cycle has the run's own warm-up.
+      const share = !factor || step < every ? 1 : Math.min(1, ((step % every) + 1) / (o.warmup + 1));
+      return share * scheduled(step);
+    },
   };
 }
 
