@@ -57,7 +57,8 @@ const runs: [string, Partial<RecipeInput>][] = [
 describe.each(['whole', 'blockwise'] as const)('%s', (execution) => {
   it.each(runs)('%s: counts without arrays what it counts of arrays', async (_, chosen) => {
     const config = tinyConfigs.llama;
-    const recipe = parseRecipe({ model: 'm', data: 'd', clip: 0, ...chosen, execution });
+    // The seed of the tiny run: it draws which blocks take turns.
+    const recipe = parseRecipe({ model: 'm', data: 'd', clip: 0, seed: 9, ...chosen, execution });
     const shapes = runShapes(recipe, config);
     const adapter = recipe.adapter.method === 'full' ? undefined : recipe.adapter;
     const setup = await tinySetup(createModel(config, 'language-modelling', 0), adapter);

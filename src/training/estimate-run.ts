@@ -98,6 +98,7 @@ function predict(
       sums: recipe.accumulate > 1,
       evaluates: data.validation !== undefined || data.holdOut !== undefined,
       formState: shapes.formState,
+      steps: recipe.steps,
     };
     const programs = running({ execution: how, evaluates: options.evaluates });
     return { execution: how, ...estimateMemory(shapes, shapes.rules, shape, options, programs) };
