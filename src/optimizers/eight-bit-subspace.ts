@@ -1,4 +1,14 @@
-import { input, mul, type NDArray, type Program, program, sub, type Tensor, zeros } from '../graph/index.ts';
+import {
+  input,
+  mul,
+  type NDArray,
+  type Program,
+  program,
+  scale,
+  sub,
+  type Tensor,
+  zeros,
+} from '../graph/index.ts';
 import { inEightBits } from './eight-bit.ts';
 import { adam8 } from './eight-bit-host.ts';
 import type { HostInputs, ParameterInfo, StateSpec, UpdateRule } from './optimizer.ts';
@@ -21,11 +31,15 @@ export interface Moments {
   readonly epsilon: number;
 }
 
-/** GaLore's direction. */
-export function liftBack(space: Projection, factor: number): Lift {
+/** GaLore's direction: Adam's, with its bias corrected, back in the full space and times α. */
+export function liftBack(space: Projection, o: Moments, factor: number): Lift {
+  const corrected = correctBias(o);
   return {
     state: {},
-    apply: ({ inside }, state) => ({ direction: mul(space.up(inside, state), factor), state: {} }),
+    apply({ inside }, state, context) {
+      const { direction } = corrected.apply(inside, {}, context);
+      return { direction: scale(space.up(direction, state), factor), state: {} };
+    },
   };
 }
 
@@ -56,12 +70,12 @@ export function narrowSubspaceRule(
   lift: Lift,
   tail: Piece,
 ): UpdateRule {
-  const rule = pieceRule(parameter, chain(inSubspace(space, o, lift, 8), correctBias(o), tail));
+  const rule = pieceRule(parameter, chain(inSubspace(space, o, lift, 8), tail));
   let programs: ReturnType<typeof trace> | undefined;
   return {
     ...rule,
     async host({ state, rate, step, clip, compute, ...inputs }: HostInputs) {
-      programs ??= trace(parameter, space, o, lift, tail);
+      programs ??= trace(parameter, space, lift, tail);
       const [weight, gradient] = [inputs.parameters[0], inputs.gradients[0]];
       const arrays: Record<string, NDArray> = { ...state, gradient };
       for (const [name, value] of Object.entries({ rate, step, clip })) arrays[name] = single(value);
@@ -83,20 +97,19 @@ function single(value: number): NDArray {
 function trace(
   { shape }: ParameterInfo,
   space: Projection,
-  o: Moments,
   lift: Lift,
   tail: Piece,
 ): { down: Program; up: Program } {
   const held = Object.entries({ ...space.state, ...lift.state });
   const state = Object.fromEntries(held.map(([name, spec]) => [name, input(name, spec.shape, spec.dtype)]));
-  const gradient = mul(input('gradient', shape), input('clip', []));
+  const [raw, clip] = [input('gradient', shape), input('clip', [])];
   const [low, inside] = [input('low', space.shape), input('inside', space.shape)];
   const parameter = input('weight', shape);
   const context: PieceContext = { parameter, rate: input('rate', []), step: input('step', []) };
-  const lifted = lift.apply({ gradient, low, inside }, state, context);
-  const { direction } = chain(correctBias(o), tail).apply(lifted.direction, {}, context);
+  const lifted = lift.apply({ gradient: mul(raw, clip), low, inside }, state, context);
+  const { direction } = tail.apply(lifted.direction, {}, context);
   return {
-    down: program({ low: space.down(gradient, state) }),
+    down: program({ low: mul(space.down(raw, state), clip) }),
     up: program({ weight: sub(parameter, direction), ...lifted.state }),
   };
 }

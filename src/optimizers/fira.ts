@@ -60,9 +60,9 @@ export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
 
 function firaRule(parameter: ParameterInfo, o: FiraOptions): UpdateRule {
   const space = projection('fira', parameter, o);
-  const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
+  const tail = chain(correctBias(o), byRateThenDecay(decayOf(parameter, o.weightDecay)));
   if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, residualLift(space, o), tail);
-  return pieceRule(parameter, chain(withResidual(parameter, o), correctBias(o), tail));
+  return pieceRule(parameter, chain(withResidual(parameter, o), tail));
 }
 
 /** Fira (Chen et al. 2024, arXiv 2410.01623): GaLore that does not throw the residual gradient away. */

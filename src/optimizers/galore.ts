@@ -56,7 +56,7 @@ export function otherRule(parameter: ParameterInfo, o: HfAdamOptions & Bits): Up
 function galoreRule(parameter: ParameterInfo, o: GaloreOptions): UpdateRule {
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
   const space = projection('galore', parameter, o);
-  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, liftBack(space, o.scale), tail);
+  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, liftBack(space, o, o.scale), tail);
   const adam = scaleByAdam({ ...o, form: 'hf' });
   return pieceRule(parameter, chain(projected('galore', parameter, o, adam), tail));
 }
