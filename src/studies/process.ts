@@ -13,6 +13,8 @@ export interface ProcessOptions {
   /** Bytes of resident memory beyond which the process is ended. */
   readonly memoryCap?: number;
   readonly onEvent?: (event: unknown) => void;
+  /** Told many times a second what the process has taken so far. */
+  readonly onMeasured?: (measured: Measured) => void;
   /** Asks the process to save and stop. */
   readonly signal?: AbortSignal;
 }
@@ -24,14 +26,21 @@ export function runProcess<T>(task: ChildTask, options: ProcessOptions = {}): Pr
   const entry = new URL(`./run-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url);
   const execArgv = entry.pathname.endsWith('.ts') ? ['--import', 'tsx'] : [];
   const started = performance.now();
+  const killsBefore = memoryKills();
   // A group of its own: Ctrl-C at the terminal reaches the study, which asks its runs to stop.
   const child = fork(entry, { execArgv, detached: true, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] });
   let [stderr, peak, over] = ['', 0, false];
   let processor = 0;
+  const taken = (own: { peakMemory: number; processor: number }): Measured => ({
+    peakMemory: peak || own.peakMemory,
+    wall: (performance.now() - started) / 1000,
+    processor: processor || own.processor,
+  });
   const measure = () => {
     const now = readProcess(child.pid);
     peak = Math.max(peak, now?.peak ?? 0);
     processor = now?.processor ?? processor;
+    options.onMeasured?.(taken({ peakMemory: 0, processor: 0 }));
     if (options.memoryCap === undefined || over || (now?.resident ?? 0) <= options.memoryCap) return;
     over = true;
     child.kill('SIGKILL');
@@ -49,13 +58,7 @@ export function runProcess<T>(task: ChildTask, options: ProcessOptions = {}): Pr
       result = { kind: 'failed', code: message.code, reason: message.message };
     else {
       measure();
-      const own = message.own;
-      const measured = {
-        peakMemory: peak || own.peakMemory,
-        wall: (performance.now() - started) / 1000,
-        processor: processor || own.processor,
-      };
-      result = { kind: 'done', value: message.value as T, measured };
+      result = { kind: 'done', value: message.value as T, measured: taken(message.own) };
       // It waits for this, so that what /proc tells of it could be read.
       child.send('read');
     }
@@ -67,22 +70,28 @@ export function runProcess<T>(task: ChildTask, options: ProcessOptions = {}): Pr
     child.on('exit', (code, signal) => {
       clearInterval(timer);
       options.signal?.removeEventListener('abort', stop);
-      resolve(result ?? unreported(code, signal, over, stderr, options.memoryCap));
+      const starved = memoryKills() > killsBefore;
+      resolve(result ?? unreported({ code, signal, over, starved, stderr, cap: options.memoryCap }));
     });
   });
 }
 
+interface Unreported {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** Ended from here, at the cap. */
+  readonly over: boolean;
+  /** The system has ended a process for want of memory since. */
+  readonly starved: boolean;
+  readonly stderr: string;
+  readonly cap: number | undefined;
+}
+
 /** What an end without a message means. */
-function unreported(
-  code: number | null,
-  signal: NodeJS.Signals | null,
-  over: boolean,
-  stderr: string,
-  cap: number | undefined,
-): Outcome<never> {
+function unreported({ code, signal, over, starved, stderr, cap }: Unreported): Outcome<never> {
   if (over)
     return { kind: 'out-of-memory', reason: `It took more than the cap of ${Math.round(cap! / 1e6)} MB.` };
-  if (signal === 'SIGKILL')
+  if (signal === 'SIGKILL' && starved)
     return { kind: 'out-of-memory', reason: 'The system killed it, as it does when memory runs out.' };
   if (/heap out of memory|bad_alloc|Failed to allocate memory/.test(stderr))
     return { kind: 'out-of-memory', reason: 'An allocation failed.' };
@@ -110,5 +119,15 @@ function readProcess(
     return { resident: kilobytes('VmRSS') * 1024, peak: kilobytes('VmHWM') * 1024, processor };
   } catch {
     return undefined;
+  }
+}
+
+/** Linux: processes that the system has ended for want of memory since it started; elsewhere it does not say. */
+function memoryKills(): number {
+  if (process.platform !== 'linux') return 0;
+  try {
+    return Number(/^oom_kill (\d+)$/m.exec(readFileSync('/proc/vmstat', 'utf8'))?.[1] ?? 0);
+  } catch {
+    return 0;
   }
 }

@@ -19,12 +19,26 @@ let stopped = false;
 async function run(task: ChildTask): Promise<TrainResult | Scored> {
   if (task.kind === 'score') return scoreRun(task.recipe, task.task);
   if (task.kind === 'score-base') return scoreBase(task.recipe, task.task);
-  const { recipe } = task;
-  const began = await exists(runPaths(recipe.output).recipe);
-  return runRecipe(recipe, began ? 'resume' : 'overwrite', {
-    emit: (event) => send({ type: 'event', event }),
-    stopped: () => stopped,
-  });
+  return (await exists(runPaths(task.recipe.output).recipe)) ? goOn(task.recipe) : begin(task.recipe);
+}
+
+const host = {
+  emit: (event: unknown) => send({ type: 'event', event }),
+  stopped: () => stopped,
+};
+
+function begin(recipe: Recipe): Promise<TrainResult> {
+  return runRecipe(recipe, 'overwrite', host);
+}
+
+/** A run that died before its first checkpoint has nothing to go on from: it begins anew. */
+async function goOn(recipe: Recipe): Promise<TrainResult> {
+  try {
+    return await runRecipe(recipe, 'resume', host);
+  } catch (error) {
+    if (error instanceof RankineError && error.code === 'training/nothing-to-resume') return begin(recipe);
+    throw error;
+  }
 }
 
 /** Where the study is gone, nobody is told: without a callback the closed channel would end the run before it saved. */

@@ -19,6 +19,7 @@ import { runRecipe, type Settings, studyMethods } from './methods.ts';
 import { runProcess } from './process.ts';
 import type { Curve, RunPurpose, StudyRun } from './results.ts';
 import type { Scored, ScoreTask } from './score.ts';
+import { openSpent, type Spent } from './spent.ts';
 import { openStore, type Store, type StoredRun } from './store.ts';
 import type { Study } from './study.ts';
 import { rungs, trialSettings } from './tuning.ts';
@@ -193,7 +194,9 @@ async function baseScores({ study, store, hasher, judged, host }: Parts, first: 
   // A head that is drawn afresh knows nothing before training.
   if (recipe.model.init === 'random' || recipe.model.labels !== undefined || host.signal.aborted)
     return undefined;
-  const key = hashText(canonical(['base', await hasher.model(recipe.model), recipe.data.maxLength]));
+  // How rows are read changes what they score, not which rows are trained on.
+  const { train: _train, validation: _validation, holdOut: _holdOut, ...reading } = recipe.data;
+  const key = hashText(canonical(['base', await hasher.model(recipe.model), recipe.model, reading]));
   const judgedBy = await judgedHash(judged, hasher);
   const known = await store.scores(key, judgedBy);
   if (known) return known;
@@ -331,7 +334,8 @@ async function doRun(
     parts.record(run, true);
     return run;
   }
-  const known = await store.run(key);
+  const stored = await store.run(key);
+  const known = stored && (await isUsable(parts, stored, purpose)) ? stored : undefined;
   const trained = known ?? (await trainOne(parts, start));
   if ('state' in trained) {
     parts.record(trained);
@@ -344,6 +348,12 @@ async function doRun(
   return run;
 }
 
+/** A run whose folder was removed is trained again where it has still to be scored. */
+async function isUsable({ store, judged, hasher }: Parts, run: StoredRun, purpose: RunPurpose) {
+  if (purpose === 'trial' || (await exists(runPaths(run.folder).checkpoints))) return true;
+  return (await store.scores(run.key, await judgedHash(judged, hasher))) !== undefined;
+}
+
 function shared({ folder, trainable, size, measured, validation, recipe }: StoredRun) {
   return { folder, trainable, size, measured, validation, recipe };
 }
@@ -353,17 +363,19 @@ async function trainOne(parts: Parts, run: StudyRun): Promise<StoredRun | StudyR
   const { store } = parts;
   parts.record(run);
   await mkdir(run.folder, { recursive: true });
-  let outcome = await attempt(parts, run);
+  const spent = await openSpent(run.folder);
+  let outcome = await attempt(parts, run, spent);
   for (
     let waited = 0;
     outcome.kind === 'failed' && outcome.code === 'training/folder-locked' && waited < 60;
     waited++
   ) {
     await sleep(500);
-    outcome = await attempt(parts, run);
+    outcome = await attempt(parts, run, spent);
   }
   if (outcome.kind !== 'done') return failed(run, outcome);
-  const { value, measured } = outcome;
+  const { value } = outcome;
+  const measured = await spent.close(outcome.measured);
   if (!value.finished) return { ...run, state: 'stopped', reason: 'The study was stopped.' };
   const stored: StoredRun = {
     ...{ key: run.key, seed: run.seed, recipe: run.recipe, folder: run.folder },
@@ -378,11 +390,12 @@ async function trainOne(parts: Parts, run: StudyRun): Promise<StoredRun | StudyR
   return stored;
 }
 
-function attempt({ study, host, progress }: Parts, run: StudyRun) {
+function attempt({ study, host, progress }: Parts, run: StudyRun, spent: Spent) {
   return runProcess<TrainResult>(
     { kind: 'train', recipe: run.recipe },
     {
       memoryCap: study.memoryCap,
+      onMeasured: spent.note,
       signal: host.signal,
       onEvent: (event) => progress(run, event as TrainEvent),
     },
