@@ -1,3 +1,5 @@
+import { RUN } from './adapter-sides.ts';
+
 /** One row of the adapters' table: a form with its options, the LoRA that it is measured by, and PEFT's own. */
 export interface AdapterRow {
   readonly form: string;
@@ -30,7 +32,7 @@ export const adapterRows: readonly AdapterRow[] = [
     rank: 8,
     peft: {
       config: 'AdaLoraConfig',
-      args: { init_r: 8, target_r: 4, tinit: 2, tfinal: 2, deltaT: 1, total_step: 1000, lora_alpha: 16 },
+      args: { init_r: 8, target_r: 4, tinit: 2, tfinal: 2, deltaT: 1, total_step: RUN, lora_alpha: 16 },
     },
     most: FACTORS,
   },

@@ -32,6 +32,9 @@ const [ROWS, LENGTH] = [8, 128];
 export const TOKENS = ROWS * LENGTH;
 export const SETTING = `${CONFIG.num_hidden_layers} layers × ${CONFIG.hidden_size}, ${ROWS}×${LENGTH} tokens`;
 
+/** Updates of the run whose first ones are timed: what schedules go by. */
+export const RUN = 1000;
+
 /** One of those that take turns. */
 export interface Side {
   /** One whole update; milliseconds. */
@@ -68,7 +71,6 @@ export async function adapterSide(
   engine: Engine,
   name: string,
   options: Record<string, unknown>,
-  total: number,
 ): Promise<Side> {
   const model = createModel({ model_type: 'llama', ...CONFIG }, 'language-modelling', 0);
   const form = byName(forms, name, 'adapter', []);
@@ -83,7 +85,7 @@ export async function adapterSide(
   const setup = { engine, model, adaptation, trainables: list, seed: 0 };
   const update = createUpdater({
     recipe: { accumulate: 1, clip: 1, seed: 0 },
-    total,
+    total: RUN,
     rates: () => 1e-4,
     setup,
     execution: wholeExecution(setup),

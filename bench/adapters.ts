@@ -21,9 +21,8 @@ async function inTurn(sides: readonly Side[], rounds: number): Promise<number[]>
 }
 
 async function line(engine: Engine, row: AdapterRow, { rounds, python }: AdapterTable): Promise<string> {
-  const total = WARM + rounds * (1 + STEPS);
-  const own = await adapterSide(engine, row.form, { rank: row.rank, ...row.options }, total);
-  const lora = await adapterSide(engine, 'lora', { rank: row.rank }, total);
+  const own = await adapterSide(engine, row.form, { rank: row.rank, ...row.options });
+  const lora = await adapterSide(engine, 'lora', { rank: row.rank });
   const theirs = python && row.peft ? [peftSide(python, row.peft)] : [];
   const [ours, plain, peft] = await inTurn([own, lora, ...theirs], rounds);
   for (const side of theirs) side.end();
