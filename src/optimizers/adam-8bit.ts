@@ -25,6 +25,32 @@ export function isNarrow(
   return sizeOf(shape) >= o.smallest && (role !== 'embedding' || o.embeddings === '8-bit');
 }
 
+/**
+ * Says which tensors keep 32-bit state.
+ * @param size of a tensor's moments
+ */
+export function wideNotices(
+  method: string,
+  parameters: readonly ParameterInfo[],
+  o: Pick<Adam8bitOptions, 'smallest' | 'embeddings'>,
+  size: (p: ParameterInfo) => number = (p) => sizeOf(p.shape),
+): string[] {
+  const small = parameters.filter((p) => size(p) < o.smallest);
+  const embeddings = parameters.filter(
+    (p) => p.role === 'embedding' && !isNarrow(p, o) && !small.includes(p),
+  );
+  const named = (list: readonly ParameterInfo[]) =>
+    `${list.length} of ${parameters.length} tensors (${list[0].name}${list.length > 1 ? ', …' : ''})`;
+  return [
+    ...(small.length > 0
+      ? [`${method}: moments of fewer than ${o.smallest} elements keep 32 bits: ${named(small)}.`]
+      : []),
+    ...(embeddings.length > 0
+      ? [`${method}: moments of embeddings keep 32 bits: ${named(embeddings)}.`]
+      : []),
+  ];
+}
+
 /** AdamW of one parameter on 8-bit moments. */
 export function narrowRule(parameter: ParameterInfo, o: AdamwOptions & { epsilon: number }): UpdateRule {
   const decay = decayOf(parameter, o.weightDecay);
@@ -44,6 +70,7 @@ export const adam8bit = defineOptimizer({
   whenToChoose: 'AdamW’s steps at a quarter of its state.',
   stateFormula: '2 m n bytes + m n / 32',
   options: adam8bitOptions,
+  notices: (parameters, o) => wideNotices('adam-8bit', parameters, o),
   rules: (parameters, o) =>
     parameters.map((p) =>
       isNarrow(p, o)

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { add, div, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
 import { decayOf } from './adamw.ts';
 import { inSubspace, type Lift, narrowSubspaceRule } from './eight-bit-subspace.ts';
-import { galoreOptions, isNarrowIn, otherRule } from './galore.ts';
+import { bitsNotices, galoreOptions, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay, chain, correctBias, limitGrowth, type Piece, pieceRule } from './pieces.ts';
 import { type Projection, projection } from './projection.ts';
@@ -73,6 +73,7 @@ export const fira = defineOptimizer({
   whenToChoose: 'GaLore’s memory from scratch, when no direction of the gradient may be lost.',
   stateFormula: '2 max(m, n) r + min(m, n) r + 1',
   options: firaOptions,
+  notices: (parameters, o) => bitsNotices('fira', parameters, o),
   rules(parameters, o) {
     requireMatrices('fira', parameters);
     return parameters.map((p) => (isMatrix(p) ? firaRule(p, o) : otherRule(p, o)));

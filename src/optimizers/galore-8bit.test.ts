@@ -3,6 +3,7 @@ import { asMatrix, blockMatrix, normal, numbers, rehearse } from '../../tests/op
 import { createEngine, type Engine } from '../engine/index.ts';
 import { array } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
+import { adam8bit } from './adam-8bit.ts';
 import { dynamicCodes } from './eight-bit.ts';
 import { fira } from './fira.ts';
 import { galore } from './galore.ts';
@@ -93,5 +94,18 @@ describe('state', () => {
   it('stays 32-bit for moments of fewer than 4096 elements, and for embeddings', () => {
     expect(bytes(blockMatrix('w', 500, 400))).toBe(4 * (2 * 500 * 8 + 400 * 8));
     expect(bytes({ name: 'wte', shape: [256, 64], role: 'embedding' })).toBe(8 * 256 * 64);
+  });
+
+  it('is said where it stays 32-bit', () => {
+    const small = blockMatrix('small', 64, 48);
+    const table: ParameterInfo = { name: 'wte', shape: [256, 64], role: 'embedding' };
+    const said = (bits: number) =>
+      galore.notices!([small, table, blockMatrix('w', 512, 1376)], parsed({ bits }));
+    expect(said(32)).toEqual([]);
+    expect(said(8)).toEqual([
+      'galore: moments of fewer than 4096 elements keep 32 bits: 1 of 3 tensors (small.weight).',
+      'galore: moments of embeddings keep 32 bits: 1 of 3 tensors (wte).',
+    ]);
+    expect(adam8bit.notices!([table], adam8bit.options.parse({ embeddings: '8-bit' }))).toEqual([]);
   });
 });

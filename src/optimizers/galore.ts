@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { sizeOf } from '../graph/index.ts';
-import { isNarrow, narrowRule } from './adam-8bit.ts';
+import { isNarrow, narrowRule, wideNotices } from './adam-8bit.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
 import { liftBack, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
@@ -53,6 +53,17 @@ export function otherRule(parameter: ParameterInfo, o: HfAdamOptions & Bits): Up
   return narrow ? narrowRule(parameter, { ...o, form: 'hf' }) : pieceRule(parameter, hfAdamw(parameter, o));
 }
 
+/** Which moments keep 32 bits although 8 are asked for. */
+export function bitsNotices(
+  method: string,
+  parameters: readonly ParameterInfo[],
+  o: GaloreOptions,
+): string[] {
+  if (o.bits === 32) return [];
+  const size = (p: ParameterInfo) => sizeOf(isMatrix(p) ? projection(method, p, o).shape : p.shape);
+  return wideNotices(method, parameters, { ...o, embeddings: '32-bit' }, size);
+}
+
 function galoreRule(parameter: ParameterInfo, o: GaloreOptions): UpdateRule {
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
   const space = projection('galore', parameter, o);
@@ -73,6 +84,7 @@ export const galore = defineOptimizer({
   stateFormula:
     '2 max(m, n) r + min(m, n) r; with 8 bits 2 max(m, n) r bytes and 1/32 more + 4 min(m, n) r bytes',
   options: galoreOptions,
+  notices: (parameters, o) => bitsNotices('galore', parameters, o),
   rules(parameters, o) {
     requireMatrices('galore', parameters);
     return parameters.map((p) => (isMatrix(p) ? galoreRule(p, o) : otherRule(p, o)));

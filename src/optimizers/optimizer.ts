@@ -109,6 +109,8 @@ export interface OptimizerMethod<O = unknown> {
    * @param seed of the run, for choices that several rules share
    */
   rules(parameters: readonly ParameterInfo[], options: O, seed: number): UpdateRule[];
+  /** What the user should know of the method on these parameters. */
+  notices?(parameters: readonly ParameterInfo[], options: O): string[];
 }
 
 /** Checks a method's type and forgets its options', for lists of methods. */
