@@ -100,7 +100,7 @@ describe('state', () => {
     const small = blockMatrix('small', 64, 48);
     const table: ParameterInfo = { name: 'wte', shape: [256, 64], role: 'embedding' };
     const said = (bits: number) =>
-      galore.notices!([small, table, blockMatrix('w', 512, 1376)], parsed({ bits }));
+      galore.notices!([small, table, blockMatrix('w', 512, 1376)], parsed({ rank: 8, bits }));
     expect(said(32)).toEqual([]);
     expect(said(8)).toEqual([
       'galore: moments of fewer than 4096 elements keep 32 bits: 1 of 3 tensors (small.weight).',

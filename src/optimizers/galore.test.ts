@@ -19,7 +19,7 @@ import { adamw } from './adamw.ts';
 import { galore } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, stateBytes } from './optimizer.ts';
 import { byRate, chain, type Piece, perParameter } from './pieces.ts';
-import { projected, projectionOptions } from './projection.ts';
+import { type ProjectionOptions, projected, projectionOptions } from './projection.ts';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -31,7 +31,7 @@ const square = blockMatrix('square', 5, 5);
 const draw = (info: ParameterInfo, t: number) => normal(info.shape, `g/${info.name}`, t);
 
 /** The projection with plain gradient descent on what it gives. */
-const projectedSgd = defineOptimizer({
+const projectedSgd = defineOptimizer<ProjectionOptions>({
   ...galore,
   name: 'projected-sgd',
   options: projectionOptions,
