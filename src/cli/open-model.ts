@@ -1,5 +1,5 @@
 import { loadTokenizer } from '../data/index.ts';
-import { createEngine, type Device } from '../engine/index.ts';
+import { createEngine, type Device, type Engine } from '../engine/index.ts';
 import { RankineError } from '../errors.ts';
 import { type PeftAdapter, readPeftAdapter, resolveModel } from '../formats/index.ts';
 import type { Model, Task } from '../models/index.ts';
@@ -44,12 +44,17 @@ export async function openAdapted(flags: ModelFlags): Promise<Opened> {
   return { model, base, adaptation: adapter && applyAdapter(model, adapter) };
 }
 
-/** The same, ready to answer: with an engine, which the caller disposes of, and the tokenizer of the base. */
-export async function openAnswerer(flags: ModelFlags): Promise<Answerer & Opened> {
+/** The same with an engine, which the caller disposes of. */
+export async function openRunning(flags: ModelFlags): Promise<Opened & { readonly engine: Engine }> {
   const opened = await openAdapted(flags);
-  const tokenizer = await loadTokenizer(opened.model.folder!);
   const engine = await createEngine({ device: flags.device, threads: flags.threads });
-  return { ...opened, tokenizer, engine };
+  return { ...opened, engine };
+}
+
+/** The same, ready to answer: with the tokenizer of the base. */
+export async function openAnswerer(flags: ModelFlags): Promise<Answerer & Opened> {
+  const opened = await openRunning(flags);
+  return { ...opened, tokenizer: await loadTokenizer(opened.model.folder!) };
 }
 
 const TASKS: Readonly<Record<string, Task>> = {
@@ -61,8 +66,10 @@ const TASKS: Readonly<Record<string, Task>> = {
 /** Weights of classification heads, as far as architectures name them. */
 const HEADS = /(^|\.)(score|classifier|classifier\.out_proj)\.weight$/;
 
-function headOf({ config, tensors }: PeftAdapter): { task?: Task; labels?: number } {
+function headOf({ config, tensors, labels }: PeftAdapter): { task?: Task; labels?: number | string[] } {
   const task = TASKS[config.task_type ?? ''];
   const head = Object.entries(tensors).find(([name]) => HEADS.test(name));
-  return { task, ...(head && task !== 'language-modelling' ? { labels: head[1].shape[0] } : {}) };
+  if (!head || task === 'language-modelling') return { task };
+  const classes = head[1].shape[0];
+  return { task, labels: labels?.length === classes ? [...labels] : classes };
 }

@@ -121,7 +121,8 @@ const SAME = [
   ['test', 'testing', 'eval', 'evaluation'],
 ];
 
-function namesSplit(file: string, split: string): boolean {
+/** True where a word of the path names the split, by any of its usual names. */
+export function namesSplit(file: string, split: string): boolean {
   const names = SAME.find((group) => group.includes(split)) ?? [split];
   return (
     file

@@ -1,6 +1,8 @@
 import { basename } from 'node:path';
-import { decode as decodePng } from 'fast-png';
+import { decode as decodeJpeg } from '@cwasm/jpeg-turbo';
+import { convertIndexedToRgb, decode as decodePng } from 'fast-png';
 import { RankineError } from '../errors.ts';
+import { exifOrientation, upright } from './image-orientation.ts';
 import { unpack } from './records.ts';
 
 /** An image of 8-bit samples, [height, width, channels] row-major; channels is 1 (grey) or 3 (red, green, blue). */
@@ -12,19 +14,48 @@ export interface Image {
 }
 
 /**
- * Reads a PNG (alpha is dropped, 16 bits become 8) or a binary PPM (P6) or PGM (P5), gzipped or not.
- * @throws RankineError `data/image-format`, `data/broken-image`
+ * Reads a JPEG (to Pillow's bytes, turned as its EXIF data says), a PNG (alpha is dropped, 16 bits become 8) or a
+ * binary PPM (P6) or PGM (P5), gzipped or not.
+ * @throws RankineError `data/no-file`, `data/image-format`, `data/broken-image`, each with the path
  */
 export async function readImage(path: string): Promise<Image> {
-  const bytes = await unpack(path);
-  const magic = bytes.subarray(0, 2).toString('latin1');
-  if (magic === 'P6' || magic === 'P5') return netpbm(bytes, basename(path));
-  if (bytes[0] === 0x89 && magic[1] === 'P') return png(bytes, basename(path));
+  const bytes = await unpack(path).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code !== 'ENOENT') throw cause;
+    throw new RankineError('data/no-file', `There is no image ${path}.`, 'Correct the path.', { cause });
+  });
+  return decodeImage(bytes, path);
+}
+
+/** The same from a file's bytes. @param name what errors call it */
+export function decodeImage(bytes: Uint8Array, name: string): Image {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const magic = buffer.toString('latin1', 0, 4);
+  if (magic.startsWith('P6') || magic.startsWith('P5')) return netpbm(buffer, name);
+  if (magic === '\x89PNG') return png(buffer, name);
+  if (magic.startsWith('\xff\xd8')) return jpeg(buffer, name);
   throw new RankineError(
     'data/image-format',
-    `${basename(path)} is neither PNG nor binary PPM or PGM.`,
+    `${name} is neither JPEG, PNG nor binary PPM or PGM.`,
     'Convert it, e.g. to PNG.',
   );
+}
+
+function jpeg(bytes: Buffer, name: string): Image {
+  let decoded: ReturnType<typeof decodeJpeg>;
+  try {
+    decoded = decodeJpeg(bytes);
+  } catch (cause) {
+    // Its library tells no more; it refuses CMYK in the same way as a broken header.
+    throw broken(name, `it is cut off, broken or in CMYK (${(cause as Error).message})`);
+  }
+  const { width, height } = decoded;
+  const data = new Uint8Array(3 * width * height);
+  for (let from = 0, to = 0; to < data.length; from += 4, to += 3) {
+    data[to] = decoded.data[from];
+    data[to + 1] = decoded.data[from + 1];
+    data[to + 2] = decoded.data[from + 2];
+  }
+  return upright({ height, width, channels: 3, data }, exifOrientation(bytes));
 }
 
 /** The header is four words (magic, width, height, largest sample) between white space and # comments. */
@@ -48,8 +79,10 @@ function png(bytes: Buffer, name: string): Image {
     throw broken(name, (cause as Error).message);
   }
   const { width, height, palette, depth } = decoded;
-  if (palette || depth < 8)
-    throw broken(name, `PNG with ${palette ? 'a palette' : `${depth} bits`} is not read`);
+  if (palette) {
+    const colours = convertIndexedToRgb(decoded);
+    decoded = { ...decoded, data: colours, channels: colours.length / (width * height) };
+  } else if (depth < 8) throw broken(name, `PNG with ${depth} bits is not read`);
   const channels = decoded.channels >= 3 ? 3 : 1;
   const data = new Uint8Array(width * height * channels);
   const shift = depth === 16 ? 8 : 0;

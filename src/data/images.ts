@@ -1,4 +1,6 @@
+import { join } from 'node:path';
 import { RankineError } from '../errors.ts';
+import { exists, readJsonObject } from '../formats/index.ts';
 import { CountBin, fillBins, type LastBatch } from './bins.ts';
 import { IGNORED } from './examples.ts';
 import type { Image } from './image-decode.ts';
@@ -34,6 +36,19 @@ export function readPreprocessor(config: Record<string, unknown>): Preprocessor 
     mean: normalize ? ((config.image_mean as number[]) ?? [0.5]) : [0],
     std: normalize ? ((config.image_std as number[]) ?? [0.5]) : [1],
   };
+}
+
+/**
+ * How the model of a folder wants its images: as its `preprocessor_config.json` says; where it has none, resized to
+ * `size` and scaled to −1 … 1, which is transformers' default for Vision Transformers.
+ * @throws RankineError `data/preprocessor`, `formats/broken-json`
+ */
+export async function loadPreprocessor(
+  folder: string | undefined,
+  size: { readonly height: number; readonly width: number },
+): Promise<Preprocessor> {
+  const file = folder && join(folder, 'preprocessor_config.json');
+  return readPreprocessor(file && (await exists(file)) ? await readJsonObject(file) : { size });
 }
 
 function targetSize(size: unknown): Preprocessor['resize'] {

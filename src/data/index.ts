@@ -15,6 +15,7 @@ export {
   slice,
 } from './dataset.ts';
 export * from './examples.ts';
+export { checkImages, classesIn, imageExamples, openImageDataset } from './image-dataset.ts';
 export * from './image-decode.ts';
 export { centerCrop, type Filter, resize } from './image-resize.ts';
 export * from './images.ts';

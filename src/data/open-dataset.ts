@@ -37,16 +37,28 @@ export async function openDataset(
   spec: string | readonly string[] | DatasetSpec,
   hub?: DatasetResolver,
 ): Promise<Dataset> {
-  const full: DatasetSpec = typeof spec === 'string' || isList(spec) ? { path: spec } : spec;
-  const paths = isList(full.path) ? full.path : [full.path];
+  const { full, paths } = readSpec(spec);
   const files = (await Promise.all(paths.map((path) => findFiles(path, full.split, hub)))).flat();
-  let dataset = concatenate(files.map((file) => openFile(file, full)));
-  if (full.skip || full.limit !== undefined) dataset = slice(dataset, full.skip ?? 0, full.limit);
-  dataset = notEmpty(dataset);
+  const dataset = chosenRows(concatenate(files.map((file) => openFile(file, full))), full);
   return full.columns ? renameColumns(dataset, full.columns) : dataset;
 }
 
-function openFile(file: string, spec: DatasetSpec): Dataset {
+/** A specification, however it is written, and its paths. */
+export function readSpec(spec: string | readonly string[] | DatasetSpec): {
+  full: DatasetSpec;
+  paths: readonly string[];
+} {
+  const full: DatasetSpec = typeof spec === 'string' || isList(spec) ? { path: spec } : spec;
+  return { full, paths: isList(full.path) ? full.path : [full.path] };
+}
+
+/** The rows that `skip` and `limit` leave, at least one. */
+export function chosenRows(dataset: Dataset, { skip = 0, limit }: DatasetSpec): Dataset {
+  return notEmpty(skip || limit !== undefined ? slice(dataset, skip, limit) : dataset);
+}
+
+/** @param binary byte columns of Parquet without a type stay bytes, as images are */
+export function openFile(file: string, spec: DatasetSpec, binary = false): Dataset {
   const format = spec.format ?? formatOf(file);
   switch (format) {
     case 'jsonl':
@@ -66,7 +78,7 @@ function openFile(file: string, spec: DatasetSpec): Dataset {
         header: spec.header,
       });
     case 'parquet':
-      return parquetFile(file);
+      return parquetFile(file, binary);
     case 'text':
       return textFile(file, spec.unit ?? 'line');
     default:

@@ -17,11 +17,12 @@ interface Group {
 /**
  * A Parquet file, streamed one row group at a time. Reading by number decodes the row group that holds the row and
  * keeps the latest ones up to 256 MiB. 64-bit integers that fit come as plain numbers.
+ * @param binary byte columns that are not declared as text stay bytes
  * @throws RankineError `data/broken-parquet`
  */
-export function parquetFile(path: string): Dataset {
+export function parquetFile(path: string, binary = false): Dataset {
   const name = basename(path);
-  const opened = once(() => openParquet(path));
+  const opened = once(() => openParquet(path, binary));
   const kept = new Map<Group, Row[]>();
   const load = async (group: Group): Promise<Row[]> => {
     const rows = kept.get(group) ?? (await readGroup(await opened(), group, name));
@@ -50,9 +51,10 @@ interface Opened {
   readonly buffer: Awaited<ReturnType<typeof asyncBufferFromFile>>;
   readonly metadata: FileMetaData;
   readonly groups: readonly Group[];
+  readonly binary: boolean;
 }
 
-async function openParquet(path: string): Promise<Opened> {
+async function openParquet(path: string, binary: boolean): Promise<Opened> {
   const buffer = await asyncBufferFromFile(path);
   const metadata = await parquetMetadataAsync(buffer).catch((cause) => {
     throw broken(basename(path), cause);
@@ -64,16 +66,17 @@ async function openParquet(path: string): Promise<Opened> {
     first += count;
     return made;
   });
-  return { buffer, metadata, groups };
+  return { buffer, metadata, groups, binary };
 }
 
-async function readGroup({ buffer, metadata }: Opened, group: Group, name: string): Promise<Row[]> {
+async function readGroup({ buffer, metadata, binary }: Opened, group: Group, name: string): Promise<Row[]> {
   const rows = await parquetReadObjects({
     file: buffer,
     metadata,
     rowStart: group.first,
     rowEnd: group.first + group.count,
     compressors,
+    utf8: !binary,
   }).catch((cause) => {
     throw broken(name, cause);
   });

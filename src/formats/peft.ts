@@ -12,9 +12,13 @@ import { writeSafetensors } from './write-safetensors.ts';
 export interface PeftAdapter {
   readonly config: PeftConfig;
   readonly tensors: Readonly<Record<string, NDArray>>;
+  /** Names of the classes of a head among the tensors; PEFT knows no place for them, so the weights' metadata hold them. */
+  readonly labels?: readonly string[];
 }
 
 const CONFIG = 'adapter_config.json';
+/** Key of the metadata of the weights. */
+const LABELS = 'labels';
 const WEIGHTS = ['adapter_model.safetensors', 'adapter_model.bin'];
 
 /**
@@ -31,7 +35,7 @@ export async function readPeftAdapter(folder: string): Promise<PeftAdapter> {
   try {
     const entries: [string, NDArray][] = [];
     for (const name of file.tensors.keys()) entries.push([name, await file.read(name)]);
-    return { config, tensors: Object.fromEntries(entries) };
+    return { config, tensors: Object.fromEntries(entries), labels: labelsIn(file.metadata) };
   } finally {
     await file.close();
   }
@@ -56,10 +60,22 @@ export async function writePeftAdapter(
     folder,
     async (temporary) => {
       await writeAtomic(join(temporary, CONFIG), JSON.stringify(sortedByKey(adapter.config), null, 2));
-      await writeSafetensors(join(temporary, WEIGHTS[0]), lazyTensors(adapter.tensors));
+      const metadata = adapter.labels && { [LABELS]: JSON.stringify(adapter.labels) };
+      await writeSafetensors(join(temporary, WEIGHTS[0]), lazyTensors(adapter.tensors), { metadata });
     },
     options,
   );
+}
+
+/** Other programs may use the key in their own way. */
+function labelsIn({ [LABELS]: text }: Readonly<Record<string, string>>): readonly string[] | undefined {
+  if (text === undefined) return undefined;
+  try {
+    const labels: unknown = JSON.parse(text);
+    return Array.isArray(labels) && labels.every((l) => typeof l === 'string') ? labels : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function sortedByKey(config: PeftConfig): Record<string, unknown> {

@@ -52,6 +52,13 @@ export type HeadOutput =
   /** One vector a row, [B, d]. */
   | { kind: 'vectors'; vectors: Tensor };
 
+export interface ImageSpec {
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly tokens: number;
+}
+
 /** One architecture with one configuration: pure functions over named tensors, in three stages. */
 export interface Architecture {
   /** `model_type` of config.json. */
@@ -63,6 +70,8 @@ export interface Architecture {
   readonly blocks: number;
   /** Longest sequence; absent for images. */
   readonly maxLength?: number;
+  /** The images that it takes, and how many tokens one becomes; absent for texts. */
+  readonly image?: ImageSpec;
   readonly vocabulary?: number;
   /** Shape of the key/value cache, for models that generate. */
   readonly cache?: { kvHeads: number; headDim: number };

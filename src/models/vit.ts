@@ -24,6 +24,7 @@ export function vit(config: ModelConfig, task: Task): Architecture {
     parameters: d.parameters,
     layers: d.layers,
     blocks: s.blocks,
+    image: { channels: s.channels, height: s.image[0], width: s.image[1], tokens: patchCount(s) + 1 },
     embed: (c, batch) => embed(s, c, batch.pixels!),
     block: (c, i, x) => block(s, c, i, x),
     head(c, x) {
@@ -63,11 +64,14 @@ function pair(config: ModelConfig, key: string, fallback: number): Pair {
   return [side, side];
 }
 
+function patchCount({ image, patch }: Sizes): number {
+  return Math.floor(image[0] / patch[0]) * Math.floor(image[1] / patch[1]);
+}
+
 function declare(config: ModelConfig, s: Sizes): Declarations {
   const d = declarations(s.std);
-  const patches = Math.floor(s.image[0] / s.patch[0]) * Math.floor(s.image[1] / s.patch[1]);
   d.tensor(`${EMBEDDINGS}.cls_token`, [1, 1, s.width]);
-  d.tensor(`${EMBEDDINGS}.position_embeddings`, [1, patches + 1, s.width]);
+  d.tensor(`${EMBEDDINGS}.position_embeddings`, [1, patchCount(s) + 1, s.width]);
   d.conv2d(`${EMBEDDINGS}.patch_embeddings.projection`, s.width, s.channels, s.patch);
   for (let i = 0; i < s.blocks; i++) declareBlock(d, s, i);
   d.layerNorm('vit.layernorm', s.width);

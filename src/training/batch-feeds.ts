@@ -1,12 +1,15 @@
-import type { Batch, LabelledBatch } from '../data/index.ts';
+import type { Batch, ImageBatch, LabelledBatch } from '../data/index.ts';
 import { IGNORED } from '../data/index.ts';
 import { input, type NDArray, type Tensor } from '../graph/index.ts';
-import type { BatchInputs } from '../models/architecture.ts';
+import type { BatchInputs, ImageSpec } from '../models/architecture.ts';
 
 /** Which inputs a batch has: programs are compiled for one of these. */
 export interface BatchShape {
   readonly rows: number;
+  /** Tokens in a row: of a text, or what an image becomes. */
   readonly length: number;
+  /** The rows are images. */
+  readonly image?: ImageSpec;
   /** Several documents in a row, or padding that attention must not see. */
   readonly segments: boolean;
   readonly positions: boolean;
@@ -15,10 +18,15 @@ export interface BatchShape {
   readonly labelled: boolean;
 }
 
-export type AnyBatch = Batch | LabelledBatch;
+export type AnyBatch = Batch | LabelledBatch | ImageBatch;
 
-export function isLabelled(batch: AnyBatch): batch is LabelledBatch {
+export function isLabelled(batch: AnyBatch): batch is LabelledBatch | ImageBatch {
   return 'labels' in batch;
+}
+
+/** Tokens that a batch makes the model read, padding left out. */
+export function tokenCount(batch: AnyBatch, { length }: BatchShape): number {
+  return 'tokens' in batch ? batch.tokens : targetCount(batch) * length;
 }
 
 /** Number of targets or labels that count in the loss. */
@@ -51,6 +59,18 @@ export function batchShape(
   };
 }
 
+export function imageShape(rows: number, image: ImageSpec): BatchShape {
+  return {
+    rows,
+    length: image.tokens,
+    image,
+    segments: false,
+    positions: false,
+    types: false,
+    labelled: true,
+  };
+}
+
 /** Input of programs with penalties: the share of one update's penalty that falls to a batch. */
 export const SHARE = 'batch:share';
 
@@ -60,11 +80,13 @@ export function shapeKey(shape: BatchShape, observing = false): string {
 
 /** Symbolic inputs of a batch and of its targets. */
 export function batchInputs(shape: BatchShape): BatchInputs & { targets: Tensor; weights: Tensor } {
-  const { rows, length } = shape;
+  const { rows, length, image } = shape;
   const ids = (name: string) => input(`batch:${name}`, [rows, length], 'int64');
   const count = shape.labelled ? rows : rows * length;
   return {
-    ids: ids('ids'),
+    ...(image
+      ? { pixels: input('batch:pixels', [rows, image.channels, image.height, image.width]) }
+      : { ids: ids('ids') }),
     ...(shape.segments ? { segments: ids('segments') } : {}),
     ...(shape.positions ? { positions: ids('positions') } : {}),
     ...(shape.types ? { types: ids('types') } : {}),
@@ -85,19 +107,10 @@ export function batchFeeds(
   total: number,
   share = 1,
 ): Record<string, NDArray> {
-  const { rows, length } = shape;
-  const grid = (data: Int32Array): NDArray => ({
-    dtype: 'int64',
-    shape: [rows, length],
-    data: toInt64(data),
-  });
   const targets = isLabelled(batch) ? batch.labels : batch.targets;
   const weights = Float32Array.from(targets, (t) => (t === IGNORED ? 0 : 1 / total));
   return {
-    'batch:ids': grid(batch.inputIds),
-    ...(shape.segments ? { 'batch:segments': grid(batch.segmentIds) } : {}),
-    ...(shape.positions ? { 'batch:positions': grid(batch.positionIds) } : {}),
-    ...(shape.types && isLabelled(batch) ? { 'batch:types': grid(batch.typeIds) } : {}),
+    ...('pixels' in batch ? pixelFeeds(batch) : textFeeds(batch, shape)),
     'batch:targets': {
       dtype: 'int64',
       shape: [targets.length],
@@ -105,6 +118,25 @@ export function batchFeeds(
     },
     'batch:weights': { dtype: 'float32', shape: [targets.length], data: weights },
     [SHARE]: { dtype: 'float32', shape: [], data: new Float32Array([share]) },
+  };
+}
+
+function pixelFeeds({ shape, pixels }: ImageBatch): Record<string, NDArray> {
+  return { 'batch:pixels': { dtype: 'float32', shape, data: pixels } };
+}
+
+function textFeeds(batch: Batch | LabelledBatch, shape: BatchShape): Record<string, NDArray> {
+  const { rows, length } = shape;
+  const grid = (data: Int32Array): NDArray => ({
+    dtype: 'int64',
+    shape: [rows, length],
+    data: toInt64(data),
+  });
+  return {
+    'batch:ids': grid(batch.inputIds),
+    ...(shape.segments ? { 'batch:segments': grid(batch.segmentIds) } : {}),
+    ...(shape.positions ? { 'batch:positions': grid(batch.positionIds) } : {}),
+    ...(shape.types && 'typeIds' in batch ? { 'batch:types': grid(batch.typeIds) } : {}),
   };
 }
 

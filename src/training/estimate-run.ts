@@ -1,6 +1,7 @@
 import { sizeOf } from '../graph/index.ts';
 import { modelConfig, tokenizerFolder } from './base-model.ts';
 import type { BatchShape } from './batch-feeds.ts';
+import { withClassesOfImages } from './classes.ts';
 import {
   availableMemory,
   type EstimateOptions,
@@ -54,7 +55,8 @@ export type Predictor = (recipe: Recipe) => RunEstimate;
 
 /** Reads what the predictions of a recipe and its variants have in common. */
 export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}): Promise<Predictor> {
-  const config = await modelConfig(recipe.model);
+  const { model } = await withClassesOfImages(recipe);
+  const config = await modelConfig(model);
   const shape = await longestBatch(recipe, options);
   const { available = availableMemory() } = options;
   const traced = new Map<string, RunningMemory>();

@@ -1,5 +1,6 @@
 import { blockwiseExecution } from './blockwise.ts';
 import { type CheckpointStore, openCheckpoints } from './checkpoints.ts';
+import { withClassesOfImages } from './classes.ts';
 import { judge } from './early-stop.ts';
 import { chooseExecution } from './estimate.ts';
 import { createEvaluator, type Evaluation } from './evaluation.ts';
@@ -64,7 +65,8 @@ export interface RunHost {
  * @throws RankineError `training/other-recipe` where a run is resumed with another recipe; `training/not-finite`; those of
  *   the model, the data and the run folder
  */
-export async function runRecipe(recipe: Recipe, mode: RunFolderMode, host: RunHost): Promise<TrainResult> {
+export async function runRecipe(given: Recipe, mode: RunFolderMode, host: RunHost): Promise<TrainResult> {
+  const recipe = await withClassesOfImages(given);
   const folder = await openRunFolder(recipe.output, mode);
   try {
     const resume = mode === 'resume';

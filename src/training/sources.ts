@@ -15,6 +15,7 @@ import {
   loadTokenizer,
   onDemand,
   openDataset,
+  openImageDataset,
   type Position,
   type Row,
   START,
@@ -25,7 +26,9 @@ import {
 import { RankineError } from '../errors.ts';
 import { resolveDataset } from '../formats/index.ts';
 import type { Model } from '../models/model.ts';
-import { type AnyBatch, type BatchKind, type BatchShape, batchShape } from './batch-feeds.ts';
+import { type AnyBatch, type BatchKind, type BatchShape, batchShape, imageShape } from './batch-feeds.ts';
+import { classesOf } from './classes.ts';
+import { type DataParts, imageFeed } from './image-feed.ts';
 import type { Recipe } from './recipe.ts';
 
 /** Longest rows unless the recipe says otherwise. */
@@ -47,26 +50,33 @@ export interface Feed {
 
 /** Opens a recipe's data for a model. */
 export async function openFeed(recipe: Recipe, model: Model, signal?: AbortSignal): Promise<Feed> {
-  const { data } = recipe;
+  const { image } = model.architecture;
+  if (image) return imageFeed({ recipe, model, image, signal }, await openParts(recipe, openImageDataset));
   const tokenizer = await tokenizerOf(model);
-  const report = emptyReport();
-  const resolver = (id: string) => resolveDataset(id);
-  let train = await openDataset(data.train, resolver);
-  let held = data.validation ? await openDataset(data.validation, resolver) : undefined;
-  if (!held && data.holdOut !== undefined) {
-    const size = data.holdOut < 1 ? { fraction: data.holdOut } : { count: data.holdOut };
-    ({ train, held } = await split(train, { ...size, seed: recipe.seed }));
-  }
+  const { train, held } = await openParts(recipe, openDataset);
   const kind = model.architecture.task === 'language-modelling' ? languageFeed : labelledFeed;
-  return kind({ recipe, model, tokenizer, report, signal }, train, held);
+  return kind({ recipe, model, tokenizer, report: emptyReport(), signal }, train, held);
+}
+
+async function openParts({ data, seed }: Recipe, open: typeof openDataset): Promise<DataParts> {
+  const resolver = (id: string) => resolveDataset(id);
+  const train = await open(data.train, resolver);
+  if (data.validation) return { train, held: await open(data.validation, resolver) };
+  if (data.holdOut === undefined) return { train };
+  return split(train, {
+    ...(data.holdOut < 1 ? { fraction: data.holdOut } : { count: data.holdOut }),
+    seed,
+  });
 }
 
 /**
- * The largest batch of a recipe's data. The data are read only where the length of the rows depends on them: packed and
- * streamed rows are as long as they may be.
+ * The largest batch of a recipe's data. The data are read only where the length of the rows depends on them: images are
+ * as large as the model takes them, packed and streamed rows as long as they may be.
  */
 export async function largestBatch(recipe: Recipe, model: Model): Promise<BatchShape> {
   const { data, batch } = recipe;
+  const { image } = model.architecture;
+  if (image) return imageShape(batch, image);
   const packed = data.packing !== 'none';
   if (!packed && !data.stream) return (await openFeed(recipe, model)).largest;
   return batchShape([batch, maxLength({ recipe, model })], batchKind(recipe, model));
@@ -203,15 +213,6 @@ function labelTruncation(recipe: Recipe): 'keep-start' | 'drop' | 'error' {
   return truncation;
 }
 
-/** Names of the classes where config.json has them, else their number. */
-function classesOf(model: Model): readonly string[] | number {
-  const { id2label } = model.config as { id2label?: Record<string, string> };
-  if (!id2label) return model.architecture.layers.at(-1)!.out;
-  return Object.keys(id2label)
-    .sort((a, b) => Number(a) - Number(b))
-    .map((k) => id2label[k]);
-}
-
 function isCausal(model: Model): boolean {
   return model.architecture.cache !== undefined;
 }
@@ -227,7 +228,7 @@ function feed(
     report,
     train: (from) => train(from, Number.POSITIVE_INFINITY),
     validation,
-    shapeOf: (batch) => batchShape(batch.shape, kind),
+    shapeOf: (batch) => batchShape(batch.shape as readonly [number, number], kind),
     largest: batchShape(size, kind),
     async updatesPerEpoch() {
       if (recipe.data.stream)

@@ -1,7 +1,7 @@
 import type { FormSteps } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
-import { type AnyBatch, batchFeeds, targetCount } from './batch-feeds.ts';
+import { type AnyBatch, batchFeeds, targetCount, tokenCount } from './batch-feeds.ts';
 import type { Execution, Observe, Setup } from './execution.ts';
 import { addGradient, clipFactor, globalNorm, squares } from './gradient-norm.ts';
 import { firstGradientNotFinite, firstNotFinite, notFinite } from './not-finite.ts';
@@ -84,7 +84,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     }
     progress.step++;
     progress.position = group[group.length - 1].next;
-    return { loss, rate, norm, tokens: group.reduce((n, b) => n + b.tokens, 0), extra };
+    return { loss, rate, norm, tokens: group.reduce((n, b) => n + tokenCount(b, feed.shapeOf(b)), 0), extra };
   };
 }
 

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import { openDataset } from '../../data/index.ts';
+import { loadTokenizer, openDataset } from '../../data/index.ts';
 import { resolveDataset } from '../../formats/index.ts';
 import { type ExactMatch, exactMatch } from '../../studies/exact-match.ts';
 import { createEvaluator, type Evaluation, openFeed, parseRecipe } from '../../training/index.ts';
 import { collected, integerFlag } from '../flag-values.ts';
 import { modelOptions } from '../model-options.ts';
-import { type ModelFlags, openAnswerer } from '../open-model.ts';
+import { type ModelFlags, openRunning } from '../open-model.ts';
 import type { Verb } from '../program.ts';
 import { number, percent, table } from '../terminal/index.ts';
 
@@ -26,7 +26,8 @@ Loss and perplexity are means over the tokens that training would learn; a class
 Examples:
   rankine evaluate --model gpt2 --data valid.jsonl
   rankine evaluate --adapter runs/latest/adapter --data test.jsonl --generate --show 5
-  rankine evaluate --adapter runs/latest/adapter --data test.jsonl --generate --json`;
+  rankine evaluate --adapter runs/latest/adapter --data test.jsonl --generate --json
+  rankine evaluate --adapter runs/latest/adapter --data photos/test`;
 
 export const evaluateVerb: Verb = {
   define(command: Command) {
@@ -45,7 +46,7 @@ export const evaluateVerb: Verb = {
 };
 
 async function run(options: Options): Promise<void> {
-  const opened = await openAnswerer(options);
+  const opened = await openRunning(options);
   const { model, base, engine, adaptation } = opened;
   try {
     const spec = { path: [...options.data], limit: options.limit };
@@ -59,7 +60,11 @@ async function run(options: Options): Promise<void> {
     const evaluate = createEvaluator({ engine, model, adaptation, trainables: [], seed: 0 }, feed.shapeOf);
     const evaluation = await evaluate(feed.validation!());
     const exact = options.generate
-      ? await exactMatch(opened, await openDataset(spec, (id) => resolveDataset(id)), options)
+      ? await exactMatch(
+          { ...opened, tokenizer: await loadTokenizer(model.folder!) },
+          await openDataset(spec, (id) => resolveDataset(id)),
+          options,
+        )
       : undefined;
     const text = options.json ? toJson(evaluation, exact) : lines(options, evaluation, exact).join('\n');
     process.stdout.write(`${text}\n`);
