@@ -64,12 +64,13 @@ export function bitsNotices(
   return wideNotices(method, parameters, { ...o, embeddings: '32-bit' }, size);
 }
 
-function galoreRule(parameter: ParameterInfo, o: GaloreOptions): UpdateRule {
+/** @param method that is named where the rank is refused */
+export function galoreRule(parameter: ParameterInfo, o: GaloreOptions, method = 'galore'): UpdateRule {
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
-  const space = projection('galore', parameter, o);
+  const space = projection(method, parameter, o);
   if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, liftBack(space, o, o.scale), tail);
   const adam = scaleByAdam({ ...o, form: 'hf' });
-  return pieceRule(parameter, chain(projected('galore', parameter, o, adam), tail));
+  return pieceRule(parameter, chain(projected(method, parameter, o, adam), tail));
 }
 
 /**

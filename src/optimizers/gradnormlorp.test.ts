@@ -220,6 +220,14 @@ describe('its state', () => {
   });
 });
 
+it('says where a rank saves nothing and where 8 bits are not taken', () => {
+  const A: ParameterInfo = { name: 'q#A', shape: [4, 64], role: 'factor', factor: 'A' };
+  const said = (o: Record<string, unknown>) => gradNormLorp.notices!([A], gradNormLorpOptions.parse(o));
+  expect(said({})).toEqual([]);
+  expect(said({ rank: 4 })).toEqual([expect.stringContaining('saves nothing (q#A)')]);
+  expect(said({ bits: 8 })).toEqual([expect.stringContaining('keep 32 bits: 1 of 1 tensors (q#A)')]);
+});
+
 it('in 8 bits takes nearly the steps of 32', async () => {
   const big = blockMatrix('big', 96, 64);
   const start = normal(big.shape, 'big');

@@ -1,28 +1,24 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
-import { mul, type Shape, sizeOf, sub } from '../graph/index.ts';
-import { decayOf } from './adamw.ts';
+import { mul, sizeOf, sub } from '../graph/index.ts';
+import { wideNotices } from './adam-8bit.ts';
 import { inEightBits } from './eight-bit.ts';
+import { inSubspace, liftBack } from './eight-bit-subspace.ts';
 import { suffixed } from './factor-pairs.ts';
-import { hfAdamOptions } from './galore.ts';
+import { galoreOptions, galoreRule, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import { byRateThenDecay, chain, type Piece, pieceRule, scaleByAdam } from './pieces.ts';
-import { type ProjectionOptions, projected, projection, projectionOptions } from './projection.ts';
+import { byRateThenDecay, scaleByAdam } from './pieces.ts';
+import { projection } from './projection.ts';
 import { isMatrix } from './select.ts';
 import { alongRow, joined, ratioState, splitGradient, splitWeight, tangentGradient } from './weight-norm.ts';
 
-export const gradNormLorpOptions = hfAdamOptions.extend({
-  ...projectionOptions.shape,
+export const gradNormLorpOptions = galoreOptions.extend({
   rank: z
     .number()
     .int()
     .min(1)
     .optional()
     .describe('dimensions of the subspace (default: 128; of an adapter’s factors half their rank)'),
-  bits: z
-    .union([z.literal(32), z.literal(8)])
-    .default(32)
-    .describe('bits of each moment'),
   magnitudeRate: z.number().min(0).default(1).describe('rate of the magnitudes g as a multiple of η'),
   mode: z
     .enum(['corrected', 'reference'])
@@ -32,38 +28,33 @@ export const gradNormLorpOptions = hfAdamOptions.extend({
 
 export type GradNormLorpOptions = z.infer<typeof gradNormLorpOptions>;
 
-/** Tensors with fewer elements keep 32-bit moments, as bitsandbytes does. */
-const SMALLEST = 4096;
-
-/** Adam whose moments are of this shape. */
-function adamOf(shape: Shape, o: GradNormLorpOptions): Piece {
-  const adam = scaleByAdam({ ...o, form: 'hf' });
-  return o.bits === 8 && sizeOf(shape) >= SMALLEST ? inEightBits(adam, { m: true, v: false }) : adam;
+/** A matrix of an adapter, whose own form (DoRA) holds the magnitudes. */
+function isFactorMatrix({ role, shape }: ParameterInfo): boolean {
+  return role === 'factor' && shape.length === 2;
 }
 
-/** Adam in the subspace of a tensor's gradient, lifted and scaled. */
-function projectedAdam(parameter: ParameterInfo, rank: number, o: GradNormLorpOptions): Piece {
-  const own: ProjectionOptions = { ...o, rank };
-  const { shape } = projection('gradnormlorp', parameter, own);
-  return projected('gradnormlorp', parameter, own, adamOf(shape, o));
+/** The options with the rank of this parameter's subspace. */
+function withRank(parameter: ParameterInfo, o: GradNormLorpOptions) {
+  const usual = isFactorMatrix(parameter)
+    ? Math.max(1, Math.floor(Math.min(...parameter.shape) / 2))
+    : galoreOptions.shape.rank.parse(undefined);
+  return { ...o, rank: o.rank ?? usual };
 }
 
-/** Form A: a factor of an adapter, whose own form (DoRA) holds the magnitudes. */
+/** Form A: a factor lies as it is, however the checkpoint stores its layer's weight. */
 function factorRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRule {
-  // A factor lies as it is, however the checkpoint stores its layer's weight.
-  const plain = { ...parameter, layer: undefined };
-  const rank = o.rank ?? Math.max(1, Math.floor(Math.min(...parameter.shape) / 2));
-  return pieceRule(parameter, chain(projectedAdam(plain, rank, o), byRateThenDecay(o.weightDecay)));
+  return galoreRule({ ...parameter, layer: undefined }, withRank(parameter, o), 'gradnormlorp');
 }
 
 /** Form B: W = g ∘ V/‖V‖; V by GaLore on the true gradient of the normalization, g by Adam. */
 function matrixRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRule {
   const axis = alongRow(parameter);
-  const rank = o.rank ?? projectionOptions.shape.rank.parse(undefined);
-  const space = projection('gradnormlorp', parameter, { ...o, rank });
-  const forV = projectedAdam(parameter, rank, o);
+  const space = projection('gradnormlorp', parameter, withRank(parameter, o));
+  const forV = inSubspace(space, o, liftBack(space, o, o.scale), isNarrowIn(space, o) ? 8 : 32);
   const spec = ratioState(parameter);
-  const forG = suffixed(adamOf(spec.shape, o), 'G');
+  const adam = scaleByAdam({ ...o, form: 'hf' });
+  const narrow = o.bits === 8 && sizeOf(spec.shape) >= o.smallest;
+  const forG = suffixed(narrow ? inEightBits(adam, { m: true, v: false }) : adam, 'G');
   const decayed = byRateThenDecay(o.weightDecay);
   const released = o.mode === 'reference';
   return {
@@ -91,14 +82,6 @@ function matrixRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRul
   };
 }
 
-/** What is neither normalized nor a factor. */
-function plainRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRule {
-  // The rare rows of an embedding suffer most from few bits.
-  const bits = parameter.role === 'embedding' ? 32 : o.bits;
-  const decay = decayOf(parameter, o.weightDecay);
-  return pieceRule(parameter, chain(adamOf(parameter.shape, { ...o, bits }), byRateThenDecay(decay)));
-}
-
 /** @throws RankineError `optimizers/no-magnitudes` */
 function requireMagnitudes(parameters: readonly ParameterInfo[]): void {
   if (parameters.some((p) => isMatrix(p) || p.factor === 'magnitude')) return;
@@ -107,6 +90,23 @@ function requireMagnitudes(parameters: readonly ParameterInfo[]): void {
     'gradnormlorp splits weights into magnitudes and directions, but this run trains neither whole matrices nor magnitudes.',
     'Train all weights (no adapter), or take the adapter dora.',
   );
+}
+
+function notices(parameters: readonly ParameterInfo[], o: GradNormLorpOptions): string[] {
+  const saved = parameters.filter((p) => isFactorMatrix(p) && withRank(p, o).rank < Math.min(...p.shape));
+  const turned = parameters.filter((p) => isFactorMatrix(p) && !saved.includes(p));
+  const size = (p: ParameterInfo) =>
+    isMatrix(p) || isFactorMatrix(p)
+      ? sizeOf(projection('gradnormlorp', p, withRank(p, o)).shape)
+      : sizeOf(p.shape);
+  return [
+    ...(turned.length > 0
+      ? [
+          `gradnormlorp: a subspace of the factors' own rank saves nothing (${turned[0].name}): give a smaller rank.`,
+        ]
+      : []),
+    ...(o.bits === 8 ? wideNotices('gradnormlorp', parameters, { ...o, embeddings: '32-bit' }, size) : []),
+  ];
 }
 
 /**
@@ -121,11 +121,12 @@ export const gradNormLorp = defineOptimizer({
   whenToChoose: 'DoRA with half of its optimizer state, or GaLore with a magnitude for each output.',
   stateFormula: '2 max(m, n) r + min(m, n) r + 3 m; of factors of rank k: 2 r (m + n) + 2 k r',
   options: gradNormLorpOptions,
+  notices,
   rules(parameters, o) {
     requireMagnitudes(parameters);
     return parameters.map((p) => {
       if (isMatrix(p)) return matrixRule(p, o);
-      return p.role === 'factor' && p.shape.length === 2 ? factorRule(p, o) : plainRule(p, o);
+      return isFactorMatrix(p) ? factorRule(p, o) : otherRule(p, o);
     });
   },
 });
