@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { downloadFile, type ListFileEntry } from '@huggingface/hub';
 import { RankineError } from '../errors.ts';
 import { exists, publishFolder, writeError } from './atomic.ts';
+import { hubAccess } from './hub-access.ts';
 import { contentDigest, type HubKind, type HubSettings, linkBlob, snapshotFolder } from './hub-cache.ts';
 
 /** How far the download of one repository is, in bytes; `file` is the one in work. */
@@ -124,8 +125,7 @@ async function receive(
     repo: { type: kind, name },
     path: entry.path,
     revision: commit,
-    hubUrl: settings.endpoint,
-    ...(settings.token && { accessToken: settings.token }),
+    ...hubAccess(settings),
   });
   if (!content) throw damaged(repository, entry.path, 'the hub lists it but does not give it');
   let received = 0;

@@ -12,15 +12,6 @@ export interface HubId {
 export function explainHubError(error: unknown, settings: HubSettings, kind: HubKind, id: HubId): unknown {
   const what = `the ${kind} ${id.name}${id.revision === 'main' ? '' : ` at ${id.revision}`}`;
   if (error instanceof HubApiError) return explainStatus(error, settings, what);
-  if (error instanceof TypeError && /access token/.test(error.message))
-    return new RankineError(
-      'formats/hub-denied',
-      `The token in HF_TOKEN is malformed.`,
-      'Tokens begin with hf_.',
-      {
-        cause: error,
-      },
-    );
   if (!isNetworkError(error)) return error;
   return new RankineError(
     'formats/hub-unreachable',

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { hubAccess } from './hub-access.ts';
 import { type HubProgress, resolveDataset, resolveModel } from './index.ts';
 
 const COMMIT = 'a'.repeat(40);
@@ -247,6 +248,30 @@ describe('refusals', () => {
       code: 'formats/hub-denied',
     });
     await resolveModel('o/n', { env: { ...env, HF_TOKEN: 'hf_secret' } });
+  });
+  test('a token that is not of huggingface.co is given to the endpoint, and to no other host', async () => {
+    behaviour.token = 'mirror-token.1';
+    const own = { ...env, HF_TOKEN: 'mirror-token.1' };
+    const folder = await resolveModel('o/n', { env: own });
+    expect(await readFile(join(folder, 'config.json'), 'utf8')).toBe(FILES['config.json']);
+    await expect(
+      resolveModel('o/n', { env: { ...own, HF_TOKEN: 'other' }, refresh: true }),
+    ).rejects.toMatchObject({ code: 'formats/hub-denied' });
+    const seen: (string | undefined)[] = [];
+    const other = createServer((request, response) => {
+      seen.push(request.headers.authorization);
+      response.end();
+    });
+    await new Promise<void>((done) => other.listen(0, '127.0.0.1', done));
+    const { fetch } = hubAccess({
+      endpoint: env.HF_ENDPOINT,
+      cache,
+      offline: false,
+      token: 'mirror-token.1',
+    });
+    await fetch!(`http://127.0.0.1:${(other.address() as AddressInfo).port}/lfs`);
+    other.close();
+    expect(seen).toEqual([undefined]);
   });
   test('the token that a login left is used', async () => {
     behaviour.token = 'hf_saved';

@@ -1,6 +1,7 @@
 import { datasetInfo, type ListFileEntry, listFiles, modelInfo } from '@huggingface/hub';
 import { RankineError } from '../errors.ts';
 import { exists } from './atomic.ts';
+import { hubAccess } from './hub-access.ts';
 import {
   cachedCommit,
   type Environment,
@@ -86,7 +87,7 @@ async function download(
   folder: string,
   options: DownloadOptions,
 ): Promise<string> {
-  const access = { hubUrl: settings.endpoint, ...(settings.token && { accessToken: settings.token }) };
+  const access = hubAccess(settings);
   const query = { name, revision, additionalFields: ['sha' as const], ...access };
   const { sha: commit } = await (kind === 'model' ? modelInfo(query) : datasetInfo(query));
   const repository: HubRepository = { settings, kind, name, commit, folder };
