@@ -67,6 +67,7 @@ export const lowRank = defineForm<LowRankOptions>({
   options: lowRankOptions,
   kinds: ['linear'],
   startsAtBase: false,
+  discardsBase: true,
   shapes(layer, { rank }) {
     checkRank('Low-rank training', layer, rank);
     return { trainable: { A: [rank, layer.in], B: [layer.out, rank] }, frozen: {} };

@@ -48,6 +48,7 @@ export const sltrain = defineForm<SltrainOptions>({
   options: sltrainOptions,
   kinds: ['linear'],
   startsAtBase: false,
+  discardsBase: true,
   shapes: sltrainShapes,
   init(layer, o, context): Factors {
     const { trainable, frozen } = sltrainShapes(layer, o);

@@ -43,6 +43,7 @@ export const sst = defineForm<SstOptions>({
   whenToChoose: 'Pretraining with the trainable state of a low rank: all directions are reached in turn.',
   options: sstOptions,
   kinds: ['linear'],
+  discardsBase: true,
   shapes(layer, { rank }) {
     checkRank('SST', layer, rank);
     const [m, n, p] = [layer.out, layer.in, Math.min(layer.out, layer.in)];

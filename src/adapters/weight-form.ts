@@ -140,6 +140,8 @@ export interface WeightForm<O extends AdapterOptions = AdapterOptions> {
   readonly kinds: readonly LayerSpec['kind'][];
   /** False where training starts elsewhere than at W₀; the default is exactly there. */
   readonly startsAtBase?: false;
+  /** W₀ is read by `init` alone: the run lets go of it. */
+  readonly discardsBase?: true;
   needs?(options: O): Needs;
   /** Options of size n, for budgets; absent: rank n alone. What goes with the size (a target, a scale) goes along. */
   sized?(n: number): Partial<O>;

@@ -38,6 +38,16 @@ export function storeWeight(model: Model, layer: LayerSpec, weight: NDArray): vo
   (stored.data as Float32Array).set((layer.transposed ? transposed(weight) : weight).data as Float32Array);
 }
 
+function discardWeight({ weights }: Model, { name }: LayerSpec): void {
+  const key = `${name}.weight`;
+  weights.set(key, { ...weights.get(key)!, data: new Float32Array(0) });
+}
+
+/** Names of the weights that a run lets go of. */
+export function discardedWeights(adaptation: Adaptation | undefined): ReadonlySet<string> {
+  return new Set(adaptation?.form.discardsBase ? adaptation.layers.map((l) => `${l.spec.name}.weight`) : []);
+}
+
 export function transposed(a: NDArray): NDArray {
   const [rows, cols] = a.shape;
   return { ...a, shape: [cols, rows], data: transpose({ rows, cols, data: a.data as Float32Array }).data };
@@ -51,7 +61,10 @@ export interface AdaptationStart {
   readonly statistics?: (layer: LayerSpec) => LayerStatistics;
 }
 
-/** Selects layers and draws or computes their factors. Forms that replace W₀ (PiSSA) change the model's weights. */
+/**
+ * Selects layers and draws or computes their factors. Forms that replace W₀ (PiSSA) change the model's weights; of those
+ * that discard it nothing is left of a weight but its shape.
+ */
 export async function adapt(
   model: Model,
   form: WeightForm,
@@ -69,6 +82,7 @@ export async function adapt(
       random: (purpose) => random(seed, `init/${spec.name}/${purpose}`),
     });
     if (factors.base) storeWeight(model, spec, factors.base);
+    if (form.discardsBase) discardWeight(model, spec);
     layers.push({ spec, options: own, trainable: factors.trainable, frozen: factors.frozen });
   }
   return { form, options, layers, steps: form.steps?.(options, layers) };

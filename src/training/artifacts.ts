@@ -131,15 +131,17 @@ export async function mergedWeight(
   layerName: string,
 ): Promise<NDArray> {
   const layer = adaptation.layers.find((l) => l.spec.name === layerName)!;
-  const weight = canonicalWeight(model, layer.spec);
+  const { spec } = layer;
+  const weight = adaptation.form.discardsBase ? undefined : canonicalWeight(model, spec);
   const arrays = { ...layer.frozen, ...layer.trainable };
   const symbols = Object.fromEntries(
     Object.entries(arrays).map(([k, a]) => [k, input(factorName('', k), a.shape, a.dtype)]),
   );
-  const w = adaptation.form.weight(input('w', weight.shape), symbols, layer.options, layer.spec);
+  const base = input('w', weight?.shape ?? [spec.out, spec.in]);
+  const w = adaptation.form.weight(base, symbols, layer.options, spec);
   const executable = await engine.compile(program({ w }));
   const feeds: Record<string, NDArray> = {};
-  for (const { name } of executable.inputs) feeds[name] = name === 'w' ? weight : arrays[name.slice(1)];
+  for (const { name } of executable.inputs) feeds[name] = name === 'w' ? weight! : arrays[name.slice(1)];
   return (await executable.run(feeds)).w;
 }
 

@@ -1,6 +1,7 @@
 import { totalmem } from 'node:os';
 import { type NDArray, sizeOf } from '../graph/index.ts';
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
+import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
 import type { Traced } from './execution.ts';
@@ -125,8 +126,12 @@ function countMemory(
 ) {
   const trained = totalBytes(traced.trainables.map((t) => t.array));
   const written = execution === 'blockwise' && (sums || !together) ? step.lent : trained;
+  const discarded = discardedWeights(traced.adaptation);
+  const weights = [...traced.model.weights]
+    .filter(([name]) => !discarded.has(name))
+    .map(([, array]) => array);
   return {
-    weights: totalBytes(traced.model.weights.values()),
+    weights: totalBytes(weights),
     adapter: totalBytes(factors(traced)) + formState,
     held: written + (sums ? trained : 0),
     copies: written,

@@ -2,7 +2,7 @@ import { type AdapterOptions, forms } from '../adapters/index.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
 import type { Model } from '../models/index.ts';
 import { optimizers } from '../optimizers/index.ts';
-import { type Adaptation, adapt } from './adaptation.ts';
+import { type Adaptation, adapt, discardedWeights } from './adaptation.ts';
 import { openModel } from './base-model.ts';
 import type { Setup } from './execution.ts';
 import { FULL, type Recipe } from './recipe.ts';
@@ -42,6 +42,7 @@ export async function prepare(recipe: Recipe, notice: (text: string) => void): P
   const rates = schedule({ ...recipe.schedule, peak: recipe.rate, total });
   const adaptation = await adaptAtStart(engine, model, recipe, async () => feed);
   holdFactors(engine, adaptation);
+  for (const name of discardedWeights(adaptation)) engine.ledger.free(name);
   const list = trainables(model, adaptation);
   const setup: Setup = { engine, model, adaptation, trainables: list, seed: recipe.seed };
   const method = byName(optimizers, recipe.optimizer.method, 'optimizer', []);

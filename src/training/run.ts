@@ -1,3 +1,4 @@
+import { sizeOf } from '../graph/index.ts';
 import { blockwiseExecution } from './blockwise.ts';
 import { type CheckpointStore, openCheckpoints } from './checkpoints.ts';
 import { withClassesOfImages } from './classes.ts';
@@ -133,7 +134,7 @@ async function loop({ folder, recipe, parts, store, progress, host }: LoopParts)
     total,
     from: progress.step,
     trainable: countTrainable(live.trainables),
-    parameters: [...parts.model.weights.values()].reduce((n, a) => n + a.data.length, 0),
+    parameters: [...parts.model.weights.values()].reduce((n, a) => n + sizeOf(a.shape), 0),
     layers: live.adaptation?.layers.length ?? 0,
   });
   const execution =

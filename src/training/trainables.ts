@@ -3,7 +3,7 @@ import type { NDArray } from '../graph/index.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { ParameterInfo } from '../optimizers/index.ts';
-import { type Adaptation, factorName } from './adaptation.ts';
+import { type Adaptation, discardedWeights, factorName } from './adaptation.ts';
 
 /** A tensor that the run trains: its description and its live array. */
 export interface Trainable {
@@ -34,7 +34,8 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
     })),
   );
   checkModules(architecture, adaptation.options.modulesToSave);
-  const extra = names.filter((name) => besideForm(name, adaptation, model));
+  const discarded = discardedWeights(adaptation);
+  const extra = names.filter((name) => !discarded.has(name) && besideForm(name, adaptation, model));
   return [...factors, ...extra.map(base)];
 }
 
