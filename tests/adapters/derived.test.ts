@@ -11,7 +11,7 @@ const names = readdirSync(folder)
 const engine = await createEngine({ threads: 1 });
 afterAll(() => engine.dispose());
 
-it.each(names)('%s: ten updates lose what the derivation from the paper loses', async (name) => {
+it.each(names)('%s: updates lose what the derivation from the paper loses', async (name) => {
   const record = await derivedRecord(name);
   const golden = await goldenModel(record.base);
   const own = await ownStart(record, golden, engine);

@@ -1,14 +1,15 @@
-"""Records tests/golden/adapters/derived-*.safetensors: ten AdamW steps of the methods that PEFT lacks, derived from the papers.
+"""Records tests/golden/adapters/derived-*.safetensors: ten or twenty AdamW steps of the methods that PEFT lacks, derived from the papers.
 
 Each method is a layer of its own below, in float64, written from its paper's equations with torch's derivatives and torch's
 AdamW. A file holds what training starts from (`start/<layer>#<factor>`, and `base/<layer>` where the frozen weight is
 replaced), the random numbers that the method draws on the way (`random/<step>/<purpose>/<counter>`), and the losses.
 
-    python scripts/reference/adapters/derived.py
+    python scripts/reference/adapters/derived.py [CASE …]
 """
 
 import json
 import os
+import sys
 
 import torch
 from record import GOLDEN, LLAMA, base_model, loss_of
@@ -17,6 +18,7 @@ from safetensors.torch import save_file
 from derived_forms import FORMS
 
 STEPS = 10
+LONGER = dict.fromkeys(("sltrain", "sltrain-restart", "low-rank-restart", "relora-pruned"), 20)
 RATE = 1e-2
 TARGETS = ["q_proj", "gate_proj", "down_proj"]
 
@@ -36,6 +38,10 @@ CASES = {
     "dylora-all": ("DyLora", "dylora", dict(rank=4, alpha=6, mode="all")),
     "increlora": ("IncreLora", "increlora", dict(rank=2, every=3, first=2, top=3, warmup=2, alpha=8)),
     "sst": ("Sst", "sst", dict(rank=5, every=3, iterations=2, warmup=1)),
+    "sltrain": ("SlTrain", "sltrain", dict(rank=4, alpha=6, density=0.1)),
+    "sltrain-restart": ("SlTrain", "sltrain", dict(rank=4, alpha=6, density=0.1, restart="both", cycle=6, recovery=3)),
+    "low-rank-restart": ("LowRank", "low-rank", dict(rank=4, alpha=6, restart="both", cycle=6, recovery=3)),
+    "relora-pruned": ("ReLora", "relora", dict(rank=4, alpha=6, every=15, warmup=2, reset="magnitude", pruned=0.9)),
 }
 
 
@@ -86,7 +92,7 @@ def record(name, seed):
         setattr(model.get_submodule(parent), leaf, layer)
     everything = list(layers.values())
     losses = []
-    for step in range(STEPS):
+    for step in range(LONGER.get(name, STEPS)):
         FORMS[kind].before(everything, step)
         loss = loss_of(model, ids, mask)[0]
         losses.append(loss.item())
@@ -104,4 +110,5 @@ def record(name, seed):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     for index, case in enumerate(CASES):
-        record(case, index)
+        if not sys.argv[1:] or case in sys.argv[1:]:
+            record(case, index)

@@ -114,7 +114,31 @@ class LoraGa(Form):
         return self.base + self.s * self.B @ self.A
 
 
-class LowRank(Form):
+class Restarting(Form):
+    """Every `cycle` steps B and A become U √Σ and √Σ Vᵀ of B A, Adam is new, and the rate rises over `recovery` steps."""
+
+    @classmethod
+    def before(cls, layers, step):
+        o = layers[0].o
+        if "restart" not in o or step == 0 or step % o["cycle"] != 0:
+            return
+        for layer in layers:
+            with torch.no_grad():
+                u, s, vt = torch.linalg.svd(layer.B @ layer.A, full_matrices=False)
+                root = s[: layer.r].sqrt()
+                layer.B.copy_(u[:, : layer.r] * root)
+                layer.A.copy_(root[:, None] * vt[: layer.r])
+            layer.optimizer = None
+
+    @classmethod
+    def update(cls, layers, step, rate):
+        o = layers[0].o
+        if "restart" in o and step >= o["cycle"] and step % o["cycle"] < o["recovery"]:
+            rate *= 0.001 + 0.999 * (step % o["cycle"]) / (o["recovery"] - 1)
+        super().update(layers, step, rate)
+
+
+class LowRank(Restarting):
     """W = (α/r) B A and no base; both Kaiming-uniform."""
 
     trained = ("A", "B")
@@ -126,8 +150,33 @@ class LowRank(Form):
         return self.o["alpha"] / self.r * self.B @ self.A
 
 
+class SlTrain(Restarting):
+    """W = (α/r) B A + S, S with values of its own at ⌊δ m n⌋ random positions; B = 0, A and the values U(±1/√n)."""
+
+    trained = ("A", "B", "values")
+
+    def init(self, w, g):
+        size = self.m * self.n
+        k = math.floor(self.o["density"] * size)
+        self.state = dict(A=kaiming(self.run, self.r, self.n), B=torch.zeros(self.m, self.r, dtype=w.dtype))
+        self.state |= dict(values=(2 * self.run.uniform(k) - 1) / math.sqrt(self.n))
+        self.support = torch.randperm(size, generator=self.run.generator)[:k].sort().values
+
+    def start(self):
+        return super().start() | dict(support=self.support)
+
+    def weight(self):
+        product = self.o["alpha"] / self.r * self.B @ self.A
+        return product.flatten().index_add(0, self.support, self.values).reshape(self.m, self.n)
+
+
+def prune(x, share):
+    """Zeroes the entries up to a quantile of the magnitudes."""
+    x.mul_(x.abs() > torch.quantile(x.abs().flatten(), share))
+
+
 class ReLora(Form):
-    """LoRA; every K steps W₀ += s B A, A anew, B = 0, fresh Adam, the rate from 0 over `warmup` updates."""
+    """LoRA; every K steps W₀ += s B A, A anew, B = 0, fresh or pruned Adam, the rate from 0 over `warmup` updates."""
 
     trained = ("A", "B")
 
@@ -149,7 +198,12 @@ class ReLora(Form):
                 layer.base += layer.s * layer.B @ layer.A
                 layer.A.copy_((2 * uniform - 1) / math.sqrt(layer.n))
                 layer.B.zero_()
-            layer.optimizer = None
+            if layer.o.get("reset", "all") == "all":
+                layer.optimizer = None
+            else:
+                for moments in layer.optimizer.state.values():
+                    prune(moments["exp_avg"], layer.o["pruned"])
+                    prune(moments["exp_avg_sq"], layer.o["pruned"])
 
     @classmethod
     def update(cls, layers, step, rate):
