@@ -1,6 +1,6 @@
 // Builds dist/ from src/: JavaScript, declarations, and the JSON Schema of recipes for editors.
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -16,16 +16,25 @@ const { status, error } = spawnSync(process.execPath, [compiler, '-p', at('tscon
 if (error) throw error;
 if (status !== 0) process.exit(status ?? 1);
 
+copyStyles();
 removeOrphans();
 chmodSync(at('dist/cli/main.js'), 0o755);
 const { recipeJsonSchema } = await import(new URL('dist/cli/recipe-schema.js', root).href);
 // Written last: it stands for a finished build (scripts/bootstrap.mjs).
 writeFileSync(at(`dist/${SCHEMA}`), `${JSON.stringify(recipeJsonSchema(), null, 2)}\n`);
 
+/** Style sheets of pages stand beside the code that reads them; scripts of pages come with the compiler. */
+function copyStyles() {
+  for (const path of readdirSync(at('src'), { recursive: true }))
+    if (path.endsWith('.css')) copyFileSync(at(join('src', path)), at(join('dist', path)));
+}
+
 /** Files whose source is gone must not be packed. One by one: a run that goes on keeps the modules that it loads late. */
 function removeOrphans() {
   for (const path of readdirSync(at('dist'), { recursive: true })) {
-    const [, stem] = /^(.*?)(?:\.d\.ts|\.js|\.js\.map)$/.exec(path) ?? [];
-    if (stem !== undefined && !existsSync(at(join('src', `${stem}.ts`)))) rmSync(at(join('dist', path)));
+    const [, stem, style] = /^(.*?)(?:\.d\.ts|\.js|\.js\.map|(\.css))$/.exec(path) ?? [];
+    const sources = style ? [style] : ['.ts', '.js'];
+    if (stem !== undefined && !sources.some((ending) => existsSync(at(join('src', stem + ending)))))
+      rmSync(at(join('dist', path)));
   }
 }

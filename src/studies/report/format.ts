@@ -64,6 +64,14 @@ export function seconds(value: number): string {
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
 }
 
+/** For axes: `80 s`, `12.5 min`, `3 h`. */
+export function shortSeconds(value: number): string {
+  if (value < 600) return `${Number(value.toPrecision(3))} s`;
+  return value < 7200
+    ? `${Number((value / 60).toPrecision(3))} min`
+    : `${Number((value / 3600).toPrecision(3))} h`;
+}
+
 function two(value: number): string {
   return String(value).padStart(2, '0');
 }

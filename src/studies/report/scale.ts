@@ -16,6 +16,14 @@ export function linearScale(low: number, high: number, span: readonly [number, n
   return { domain, ticks, at: interpolated(domain, span, (x) => x) };
 }
 
+/** A linear axis that ends where its values do; round numbers within it are marked. */
+export function tightScale(low: number, high: number, span: readonly [number, number], target = 5): Scale {
+  const { ticks } = linearScale(low, high, span, target);
+  const domain = high > low ? ([low, high] as const) : ([low - padding(low), high + padding(high)] as const);
+  const inside = ticks.filter((tick) => tick >= domain[0] && tick <= domain[1]);
+  return { domain, ticks: inside, at: interpolated(domain, span, (x) => x) };
+}
+
 /** A logarithmic axis over positive values with ticks at 1, 2 and 5 times powers of ten. */
 export function logScale(low: number, high: number, span: readonly [number, number]): Scale {
   const domain = [low / 1.15, high * 1.15] as const;

@@ -15,6 +15,11 @@ export interface Entry {
   readonly recommended: boolean;
 }
 
+/** What the report calls the method that the verdict is about: with one seed nothing is claimed. */
+export function distinction({ result }: View): string {
+  return result.methods.some((m) => m.amongBest) ? 'recommended' : 'best measured';
+}
+
 /** A study's result with what several parts of the page need. */
 export interface View {
   readonly result: StudyResult;
