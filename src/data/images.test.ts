@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { encode } from 'fast-png';
 import { afterAll, describe, expect, it } from 'vitest';
 import { realData } from '../../tests/data.ts';
-import { type Image, readCifar10, readIdx, readImage, readMnist } from './image-decode.ts';
+import { decodeImage, type Image, readCifar10, readIdx, readImage, readMnist } from './image-decode.ts';
 import { centerCrop, type Filter, resize } from './image-resize.ts';
 import { imageBatches, preprocess, readPreprocessor } from './images.ts';
 import { fromExamples } from './sources.ts';
@@ -35,6 +35,25 @@ it.each(resized)(
     expect([...resize(image(shape, pixels), ...to, filter).data]).toEqual(expected);
   },
 );
+
+const jpegs: { name: string; jpeg: string; height: number; width: number; pixels: string }[] = JSON.parse(
+  await readFile(join(golden, 'jpeg.json'), 'utf8'),
+);
+
+it.each(jpegs)('decodes JPEG to the bytes of Pillow 13.0, upright ($name)', (made) => {
+  const image = decodeImage(Buffer.from(made.jpeg, 'base64'), made.name);
+  expect([image.height, image.width, image.channels]).toEqual([made.height, made.width, 3]);
+  expect(Buffer.from(image.data).equals(Buffer.from(made.pixels, 'base64'))).toBe(true);
+});
+
+it('refuses JPEG that is cut off, by name, and reads on after it', () => {
+  const whole = Buffer.from(jpegs[0].jpeg, 'base64');
+  for (const bytes of [whole.subarray(0, -20), whole.subarray(0, 100), Buffer.from([0xff, 0xd8, 0xff])])
+    expect(() => decodeImage(bytes, 'a/cut.jpg')).toThrow(
+      expect.objectContaining({ code: 'data/broken-image', message: expect.stringMatching(/^a\/cut\.jpg/) }),
+    );
+  expect(decodeImage(whole, 'whole').width).toBe(jpegs[0].width);
+});
 
 it('prepares an image as transformers’ ViT does', async () => {
   const { shape, pixels, config, expected } = JSON.parse(
@@ -74,6 +93,18 @@ describe('files', () => {
     const png = join(folder, 'a.png');
     await writeFile(png, encode({ width: 2, height: 2, channels: 3, depth: 8, data: pixels }));
     expect(await readImage(png)).toEqual({ height: 2, width: 2, channels: 3, data: pixels });
+    const indexed = encode({
+      width: 3,
+      height: 1,
+      channels: 1,
+      depth: 8,
+      data: Uint8Array.of(1, 0, 1),
+      palette: [
+        [9, 8, 7],
+        [1, 2, 3],
+      ],
+    });
+    expect([...decodeImage(indexed, 'indexed').data]).toEqual([1, 2, 3, 9, 8, 7, 1, 2, 3]);
     await writeFile(png, encode({ width: 3, height: 1, channels: 4, depth: 8, data: pixels }));
     expect([...(await readImage(png)).data]).toEqual([0, 20, 40, 80, 100, 120, 160, 180, 200]);
   });
