@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import type { PeftAdapter } from '../formats/peft.ts';
 import {
+  constant,
   conv2d,
   type DType,
   evaluate,
@@ -125,6 +126,7 @@ function context(training: boolean, observed?: Map<string, Tensor>): Context {
     embedding: missing,
     conv2d: missing,
     adapted: () => true,
+    normal: (shape) => constant(normal(shape, 77)),
     dropout: (x, p) => (training && p > 0 ? mul(x, input('drop', x.shape)) : x),
     ...(observed && {
       observe(name, y, shape, of) {

@@ -9,6 +9,7 @@ const VARIANTS: Readonly<Record<string, readonly Record<string, unknown>[]>> = {
   bone: [{ mode: 'bat' }, { mode: 'balance', rank: 5 }, { mode: 'mini', miniRank: 2 }],
   'lora-sb': [{ scale: 0.5 }, { direction: 'gradient' }],
   lora: [{}, { alpha: 3 }],
+  'lora-ggpo': [{}, { noise: 'sdscripts', dropout: 0 }, { mode: 'mgpo' }],
 };
 
 for (const form of forms)

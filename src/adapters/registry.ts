@@ -10,6 +10,7 @@ import { increlora } from './increlora.ts';
 import { loldu } from './loldu.ts';
 import { lora } from './lora.ts';
 import { loraGa } from './lora-ga.ts';
+import { loraGgpo } from './lora-ggpo.ts';
 import { loraSb } from './lora-sb.ts';
 import { loraXs } from './lora-xs.ts';
 import { lowRank } from './low-rank.ts';
@@ -35,6 +36,7 @@ export const forms: readonly WeightForm[] = [
   increlora,
   loldu,
   loraGa,
+  loraGgpo,
   loraSb,
   loraXs,
   lora,

@@ -60,6 +60,8 @@ export interface Context {
   adapted(name: string): boolean;
   /** Zeroes elements with probability p and scales the rest, in training only. */
   dropout(x: Tensor, p: number, name: string): Tensor;
+  /** Standard normal numbers, drawn anew for every batch of training. */
+  normal(shape: Shape, name: string): Tensor;
   /**
    * For a weight form: returns y and records, under a name of the layer's own, what `of` makes of ∂L/∂y, of this shape,
    * summed over an update's batches. Absent where nothing is recorded: outside training, and between observed updates.
@@ -139,6 +141,11 @@ export function traceContext(
       const bias = spec.bias ? parameter(`${name}.bias`) : undefined;
       const forwardWith = (h: Tensor, w: Tensor) => conv2d(h, w, bias, window);
       return through({ spec, weight, bias, forward: (h) => forwardWith(h, weight), forwardWith }, x);
+    },
+    normal(shape, name) {
+      const spec: NoiseSpec = { name: `noise:${name}`, shape, kind: 'normal' };
+      noise.set(spec.name, spec);
+      return input(spec.name, shape);
     },
     dropout(x, p, name) {
       if (!training || p === 0) return x;
