@@ -16,7 +16,7 @@ export {
 export { createEvaluator, type Evaluation } from './evaluation.ts';
 export * from './interrupt.ts';
 export * from './load-adapter.ts';
-export { takeLock } from './lock.ts';
+export { type LockHolder, lockHolder, takeLock } from './lock.ts';
 export * from './memory.ts';
 export * from './metrics.ts';
 export * from './progress.ts';

@@ -43,6 +43,12 @@ export async function takeLock(path: string): Promise<Lock> {
   };
 }
 
+/** The process that holds the lock file at `path` and lives; undefined where none does. Takes nothing. */
+export async function lockHolder(path: string): Promise<LockHolder | undefined> {
+  const holder = await read(path);
+  return holder && isAlive(holder) ? holder : undefined;
+}
+
 /** False when there is a lock already. A hard link appears with its content and fails if the name is taken. */
 async function create(path: string, holder: LockHolder): Promise<boolean> {
   const temporary = `${path}.${holder.id}`;
