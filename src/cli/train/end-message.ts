@@ -38,9 +38,12 @@ function nextCommands(recipe: Recipe, result: TrainResult): string[] {
     ? `--model ${quoted(recipe.model.path)} --adapter ${artifact}`
     : `--model ${artifact}`;
   const data = held(recipe);
-  const classifies = recipe.model.task !== undefined && recipe.model.task !== 'language-modelling';
+  const { task } = recipe.model;
+  // Where config.json says what the model is for, its evaluation tells.
+  const generates =
+    (task ?? 'language-modelling') === 'language-modelling' && result.evaluation?.accuracy === undefined;
   return [
-    ...(classifies ? [] : [`generate ${model} --prompt "…"`]),
+    ...(generates ? [`generate ${model} --prompt "…"`] : []),
     `evaluate ${model} --data ${quoted(data ?? 'test.jsonl')}`,
     ...(adapter ? [`merge ${model} --output merged`] : []),
   ];
