@@ -2,8 +2,16 @@
 // Runs in the page of a report: switches, sorting, filtering, copying, tooltips. All listeners are on the document, and
 // what was chosen is kept here, so that a page whose body is replaced while a study runs stays as its reader left it.
 
-/** @type {{ radios: Record<string, string>, sort: { column: string, descending: boolean } | undefined, open: Set<string> }} */
-const chosen = { radios: {}, sort: undefined, open: new Set() };
+/**
+ * @type {{
+ *   radios: Record<string, string>,
+ *   filters: Record<string, string>,
+ *   sort: { column: string, descending: boolean } | undefined,
+ *   open: Set<string>,
+ *   details: Map<string, boolean>,
+ * }}
+ */
+const chosen = { radios: {}, filters: {}, sort: undefined, open: new Set(), details: new Map() };
 
 /**
  * @param {string} selector
@@ -55,15 +63,22 @@ document.addEventListener('input', (event) => {
 // The table.
 
 /** @param {string} name */
-function filterField(name) {
+function filterInput(name) {
   const field = document.querySelector(`.filters [name="${name}"]`);
-  if (field instanceof HTMLSelectElement) return field.value;
-  if (!(field instanceof HTMLInputElement)) return '';
-  return field.type === 'checkbox' ? (field.checked ? 'yes' : '') : field.value.trim().toLowerCase();
+  return field instanceof HTMLInputElement || field instanceof HTMLSelectElement ? field : undefined;
+}
+
+/** @param {string} name */
+function filterValue(name) {
+  const field = filterInput(name);
+  const isBox = field instanceof HTMLInputElement && field.type === 'checkbox';
+  const value = isBox ? (field.checked ? 'yes' : '') : (field?.value ?? '');
+  chosen.filters[name] = value;
+  return value.trim().toLowerCase();
 }
 
 function filter() {
-  const [find, treatment, best, whole] = ['find', 'treatment', 'best', 'whole'].map(filterField);
+  const [find, treatment, best, whole] = ['find', 'treatment', 'best', 'whole'].map(filterValue);
   let shown = 0;
   for (const body of all('table.results tbody')) {
     const { label = '', treatment: own, best: isBest, failed } = body.dataset;
@@ -256,8 +271,22 @@ addEventListener('afterprint', () => {
   for (const details of opened) details.open = false;
 });
 
+document.addEventListener(
+  'toggle',
+  ({ target }) => {
+    if (target instanceof HTMLDetailsElement && target.id) chosen.details.set(target.id, target.open);
+  },
+  { capture: true },
+);
+
 /** Puts back what the reader chose. */
 function restore() {
+  for (const [id, isOpen] of chosen.details) document.getElementById(id)?.toggleAttribute('open', isOpen);
+  for (const [name, value] of Object.entries(chosen.filters)) {
+    const field = filterInput(name);
+    if (field instanceof HTMLInputElement && field.type === 'checkbox') field.checked = value === 'yes';
+    else if (field) field.value = value;
+  }
   for (const [group, value] of Object.entries(chosen.radios)) choose(group, value);
   for (const id of [...chosen.open]) setOpen(id, true);
   sort();

@@ -10,9 +10,9 @@ export function comparisons(view: View): Html | undefined {
   if (view.result.comparisons.length === 0) return undefined;
   const treatments = view.both ? (['tuned', 'default'] as const) : [view.decisive];
   return html`<section id="comparisons"><h2>Pairs</h2>
-<p class="lead">Difference of the row’s method to the column’s, on the same seeds and test examples${view.result.metric.name === 'loss' ? '' : ', in percentage points'}. Coloured: told apart at 5 % after Holm’s correction for all pairs. <span class="better">▲ better</span> <span class="worse">▼ worse</span></p>
+<p class="lead">Difference of the row’s method to the column’s, on the same seeds and test examples${view.result.metric.name === 'loss' ? '' : ', in percentage points'}. Coloured: told apart at 5 % after Holm’s correction for all pairs of the same settings. <span class="better">▲ better</span> <span class="worse">▼ worse</span></p>
 ${treatments.map((t) => square(view, t))}
-<details class="all-pairs"><summary>All ${view.result.comparisons.length} pairs with intervals and p values</summary>${list(view)}</details></section>`;
+<details class="all-pairs" id="all-pairs"><summary>All ${view.result.comparisons.length} pairs with intervals and p values</summary>${list(view)}</details></section>`;
 }
 
 function square(view: View, treatment: MethodSummary['treatment']): Html | undefined {

@@ -43,6 +43,6 @@ function plan(rows: readonly PlanRow[]): Html | undefined {
     (r) =>
       html`<tr${!r.fits && html` class="left-out"`}><th scope="row">${r.label}</th><td>${r.fits ? 'fits' : html`<span class="bad">left out</span>`}</td><td>${settings(r.chosen)}</td><td class="number">${r.trainable !== undefined && count(r.trainable)}</td><td class="number">${r.predictedMemory !== undefined && bytes(r.predictedMemory)}</td><td class="number">${r.steps !== undefined && count(r.steps)}</td><td>${r.reason}</td></tr>`,
   );
-  return html`<details${left > 0 && html` open`}><summary>The plan: ${rows.length - left} of ${rows.length} methods fit</summary>
+  return html`<details id="plan-table"${left > 0 && html` open`}><summary>The plan: ${rows.length - left} of ${rows.length} methods fit</summary>
 <div class="scroll" tabindex="0" role="region" aria-label="Plan"><table class="plan"><thead><tr><th scope="col">Method</th><th scope="col"></th><th scope="col">Chosen</th><th scope="col" class="number">Trained</th><th scope="col" class="number">Predicted peak</th><th scope="col" class="number">Updates</th><th scope="col">Reason</th></tr></thead><tbody>${lines}</tbody></table></div></details>`;
 }

@@ -6,15 +6,16 @@ import type { TableOptions } from './table.ts';
 import type { Entry, View } from './view.ts';
 
 /** What opens below a row: chosen settings, and for each seed how it went, its recipe and how to run it again. */
-export function rowDetails({ result }: View, { summary }: Entry, { replay }: TableOptions): Html {
+export function rowDetails({ result }: View, { summary, id }: Entry, { replay }: TableOptions): Html {
   const chosen = Object.entries(summary.settings);
   const list = chosen.map(([path, value]) => html`<dt>${path}</dt><dd>${setting(value)}</dd>`);
   return html`<div class="inner">${chosen.length > 0 && html`<dl class="settings" aria-label="Settings that tuning chose">${list}</dl>`}
-${summary.runs.map((run) => runDetails(run, result.metric, replay))}</div>`;
+${summary.runs.map((run) => runDetails(run, `${id}-${run.seed}`, result.metric, replay))}</div>`;
 }
 
 function runDetails(
   run: StudyRun,
+  id: string,
   metric: Parameters<typeof score>[1],
   replay: TableOptions['replay'],
 ): Html {
@@ -29,5 +30,5 @@ function runDetails(
   return html`<article class="run"><h3>Seed ${run.seed} <span class="state ${state}">${state.replaceAll('-', ' ')}</span> <small>${facts.join(' · ')}</small></h3>
 ${reason !== undefined && html`<p class="reason">${reason}</p>`}
 <p class="command"><code>${command}</code><button type="button" class="copy" data-copy="previous" aria-label="Copy the command">Copy</button></p>
-<details><summary>Recipe</summary><div class="code"><button type="button" class="copy" data-copy="next" aria-label="Copy the recipe">Copy</button><pre tabindex="0"><code>${recipeYaml(run)}</code></pre></div></details></article>`;
+<details id="${id}-recipe"><summary>Recipe</summary><div class="code"><button type="button" class="copy" data-copy="next" aria-label="Copy the recipe">Copy</button><pre tabindex="0"><code>${recipeYaml(run)}</code></pre></div></details></article>`;
 }

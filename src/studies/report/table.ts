@@ -29,7 +29,7 @@ export function resultsTable(view: View, options: TableOptions): Html {
   );
   const rows = view.entries.map((entry) => row(view, entry, columns, options));
   return html`<section id="table"><h2>All methods</h2>
-<p class="lead">Intervals are 95 %, by bootstrap over seeds and test examples. ● cannot be told from the best of its kind of settings. Open a row for its runs, recipes and commands.</p>
+<p class="lead">Intervals are 95 %, over seeds and test examples. ● cannot be told from the best of its kind of settings. Open a row for its runs, recipes and commands.</p>
 ${filters(view)}
 <div class="scroll" tabindex="0" role="region" aria-label="Table of all methods"><table class="results"><caption class="unseen">Methods, what they reach and what they cost</caption>
 <thead><tr>${heads}</tr></thead>${rows}</table></div><p class="none" hidden>No method matches.</p></section>`;

@@ -34,10 +34,10 @@ export function viewOf(result: StudyResult): View {
   const treatments = new Set(result.methods.map((m) => m.treatment));
   const decisive = treatments.has('tuned') ? 'tuned' : 'default';
   const best = recommended(result);
-  const entries = result.methods.map((summary, index): Entry => {
+  const entries = result.methods.map((summary): Entry => {
     return {
       summary,
-      id: `m${index}`,
+      id: `${summary.method}-${summary.treatment}`.replace(/[^\w-]+/g, '_'),
       name: treatmentName(summary),
       decides: summary.treatment === decisive,
       recommended: summary.method === best?.method && summary.treatment === best.treatment,
