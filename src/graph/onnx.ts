@@ -26,6 +26,12 @@ export class OnnxBuilder {
   private readonly constants = new Map<string, string>();
   private readonly domains = new Set<string>(['']);
   private counter = 0;
+  /** Threads inside one operator. */
+  readonly threads: number;
+
+  constructor(threads = 1) {
+    this.threads = threads;
+  }
 
   /** ONNX name of a tensor that was lowered before. */
   name(tensor: Tensor): string {
@@ -143,9 +149,10 @@ export interface Serialized {
 /**
  * Serializes a program to an ONNX model (opset 20, com.microsoft 1). Inputs are named by position, so that two programs
  * of one structure give the same bytes and can share one compiled session.
+ * @param threads that each operator will run on: some lower so that these share the work well
  */
-export function toOnnx(program: Program): Serialized {
-  const builder = new OnnxBuilder();
+export function toOnnx(program: Program, threads = 1): Serialized {
+  const builder = new OnnxBuilder(threads);
   const outputs = Object.entries(program.outputs);
   const inputs: { name: string; onnx: string }[] = [];
   const inputInfos: Uint8Array[] = [];

@@ -14,7 +14,6 @@ import {
 import type { Architecture } from './architecture.ts';
 import { type CacheHook, type ContextOptions, traceContext } from './context.ts';
 import type { DecodeCache } from './decode-cache.ts';
-import { splitting } from './split-product.ts';
 
 /** Shape of one program of generation. */
 export interface StepShape {
@@ -43,17 +42,12 @@ export interface DecodeStep {
 
 export type StepOptions = Pick<ContextOptions, 'hooks' | 'substitute'>;
 
-export interface TraceOptions extends StepOptions {
-  /** Threads that the step will run on. Default 1. */
-  threads?: number;
-}
-
 /**
  * Traces one step of generation. Inputs: parameters under their checkpoint names, `ids` and `positions` int64 [B, T],
  * `last` int64 [B], `past.<block>.k` and `.v` [B, kvHeads, capacity, headDim], `past.mask` [B, 1, 1, capacity].
  * Outputs: `logits` [B, V] at the `last` positions only, `present.<block>.k` and `.v` [B, kvHeads, T, headDim].
  */
-export function traceStep(architecture: Architecture, shape: StepShape, options: TraceOptions = {}): Program {
+export function traceStep(architecture: Architecture, shape: StepShape, options: StepOptions = {}): Program {
   const { rows, length, capacity } = shape;
   const { kvHeads, headDim } = requireCache(architecture);
   const slots = [rows, kvHeads, capacity, headDim];
@@ -70,8 +64,7 @@ export function traceStep(architecture: Architecture, shape: StepShape, options:
       presents[`present.${block}.v`] = values;
     },
   };
-  const hooks = rows * length === 1 ? splitHooks(architecture, options) : options.hooks;
-  const c = traceContext(architecture, { hooks, substitute: options.substitute, cache });
+  const c = traceContext(architecture, { ...options, cache });
   const batch = {
     ids: input('ids', [rows, length], 'int64'),
     positions: input('positions', [rows, length], 'int64'),
@@ -84,17 +77,6 @@ export function traceStep(architecture: Architecture, shape: StepShape, options:
   if (head.kind !== 'tokens' && head.kind !== 'logits') throw cannotGenerate(architecture);
   const logits = head.kind === 'logits' ? head.logits : linear(head.hidden, head.weight, head.bias);
   return program({ logits: reshape(logits, [rows, logits.shape[2]]), ...presents });
-}
-
-/** The weight forms, with the products of layers that are stored in×out split. */
-function splitHooks(
-  architecture: Architecture,
-  { hooks, threads = 1 }: TraceOptions,
-): ContextOptions['hooks'] {
-  const split = new Map(hooks);
-  for (const { name, transposed } of architecture.layers)
-    if (transposed) split.set(name, splitting(threads, hooks?.get(name)));
-  return split;
 }
 
 /** @throws RankineError `models/cannot-generate` where the architecture has no cache or no vocabulary head */
@@ -121,7 +103,7 @@ export async function compileStep(
   options: StepOptions,
 ): Promise<DecodeStep> {
   const { rows, capacity } = cache;
-  const traced = traceStep(architecture, { rows, length, capacity }, { ...options, threads: engine.threads });
+  const traced = traceStep(architecture, { rows, length, capacity }, options);
   const executable = await engine.compile(traced);
   const own: Record<string, NDArray> = {
     ids: zeros([rows, length], 'int64'),
