@@ -55,12 +55,14 @@ const modelSpec = z.strictObject({
   labels: z
     .union([z.int().min(2), z.array(z.string()).min(2)])
     .optional()
-    .describe('classes: how many, or their names'),
+    .describe(
+      'classes: how many, or their names (default: config.json’s; those of a data set of images where it knows others)',
+    ),
 });
 
 const dataSpec = z.strictObject({
   train: datasetSpec.describe(
-    'what is learned: a file, folder, pattern or hub id, several of them, or an object',
+    'what is learned: a file, folder, pattern or hub id, several of them, or an object; of images a folder with one folder a class, or rows of image (path or bytes) and label',
   ),
   validation: datasetSpec
     .optional()
@@ -90,7 +92,12 @@ const dataSpec = z.strictObject({
     .default('none')
     .describe('several examples in a row, no attention across them: where each fits first, or in file order'),
   template: z.string().optional().describe('name of the chat template'),
-  stream: z.boolean().default(false).describe('tokenize on demand: for files larger than memory'),
+  stream: z
+    .boolean()
+    .default(false)
+    .describe(
+      'tokenize on demand: for files larger than memory; of images, look at no label or file beforehand',
+    ),
 });
 
 const warmup = z.number().min(0).default(0).describe('share of the run below 1, else a number of updates');
