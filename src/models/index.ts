@@ -7,6 +7,7 @@ export { forward } from './forward.ts';
 export * from './generate.ts';
 export * from './info.ts';
 export { type LoadOptions, loadModel, modelFrom } from './load.ts';
+export { lorentzDistance, lorentzInner, lorentzLinear, lorentzPoint } from './lorentz.ts';
 export { createModel, drawParameter, type Model } from './model.ts';
 export type { SentenceEmbedding } from './pooling.ts';
 export { architectureOf, knownArchitectures } from './registry.ts';
