@@ -70,10 +70,10 @@ function secondMoment({ shape }: ParameterInfo, o: AdafactorOptions) {
   const factored = shape.length >= 2;
   const specs: Record<string, StateSpec> = factored
     ? {
-        row: { shape: shape.slice(0, -1) },
-        column: { shape: [...shape.slice(0, -2), shape[shape.length - 1]] },
+        row: { shape: shape.slice(0, -1), moment: 2 },
+        column: { shape: [...shape.slice(0, -2), shape[shape.length - 1]], moment: 2 },
       }
-    : { v: { shape } };
+    : { v: { shape, moment: 2 } };
   // β₂ of this step falls short of 1 by t^c.
   const averaged = (old: Tensor, fresh: Tensor, step: Tensor) => {
     const share = pow(step, o.decayRate);
@@ -101,7 +101,8 @@ function secondMoment({ shape }: ParameterInfo, o: AdafactorOptions) {
 function adafactorPiece(parameter: ParameterInfo, o: AdafactorOptions): Piece {
   const second = secondMoment(parameter, o);
   const decay = decayOf(parameter, o.weightDecay);
-  const first: Record<string, StateSpec> = o.beta1 === undefined ? {} : { m: { shape: parameter.shape } };
+  const first: Record<string, StateSpec> =
+    o.beta1 === undefined ? {} : { m: { shape: parameter.shape, moment: 1 } };
   return {
     state: () => ({ ...second.specs, ...first }),
     apply(g, state, context) {
