@@ -315,11 +315,14 @@ describe('a run', () => {
     expect(await trained('lora-ggpo', options)).toEqual(await trained('lora', {}));
   });
 
-  it.each([{ sigma: 0.3 }, { mode: 'mgpo', rho: 0.05 }])('with %o is another, and learns', async (options) => {
-    const [own, plain] = [await trained('lora-ggpo', options), await trained('lora', {})];
-    expect(own.losses[4]).not.toBe(plain.losses[4]);
-    expect(own.losses[4]).toBeLessThan(own.losses[0]);
-  });
+  it.each([{ sigma: 0.3 }, { mode: 'mgpo', rho: 0.05 }])(
+    'with %o is another, and learns',
+    async (options) => {
+      const [own, plain] = [await trained('lora-ggpo', options), await trained('lora', {})];
+      expect(own.losses[4]).not.toBe(plain.losses[4]);
+      expect(own.losses[4]).toBeLessThan(own.losses[0]);
+    },
+  );
 
   it.each(['ggpo', 'mgpo'])('%s: leaves the bytes of one that was never stopped', async (mode) => {
     const data = writeRows(join(folder, 'texts.jsonl'), tinyTexts(12));
