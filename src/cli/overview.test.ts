@@ -6,7 +6,18 @@ import { rankine, succeed } from '../../tests/command-line.ts';
 import { forms } from '../adapters/index.ts';
 import { optimizers } from '../optimizers/index.ts';
 
-const VERBS = ['train', 'evaluate', 'generate', 'merge', 'export', 'estimate', 'info', 'methods'];
+const VERBS = [
+  'train',
+  'compare',
+  'replay',
+  'evaluate',
+  'generate',
+  'merge',
+  'export',
+  'estimate',
+  'info',
+  'methods',
+];
 
 describe('help', () => {
   test.each(VERBS)('%s explains itself with examples', async (verb) => {

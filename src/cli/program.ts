@@ -28,6 +28,11 @@ const VERBS: readonly Entry[] = [
     load: async () => (await import('./verbs/compare.ts')).compareVerb,
   },
   {
+    name: 'replay',
+    summary: 'run one row of a study again, and say whether it gives the same bytes',
+    load: async () => (await import('./verbs/replay.ts')).replayVerb,
+  },
+  {
     name: 'evaluate',
     summary: 'loss, perplexity or accuracy of a model; exact match of its answers',
     load: async () => (await import('./verbs/evaluate.ts')).evaluateVerb,

@@ -168,7 +168,8 @@ interface Parts {
   readonly curves: Map<string, readonly Curve[]>;
 }
 
-function judging({ metric, metrics, test, general }: Study): ScoreTask {
+/** What a study judges its runs by. */
+export function judging({ metric, metrics, test, general }: Study): ScoreTask {
   return { test, metrics: [...new Set([metric, ...metrics])], general };
 }
 

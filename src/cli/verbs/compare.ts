@@ -9,12 +9,14 @@ import {
   type Planned,
   parseStudy,
   planStudy,
+  RESULT_FILE,
   runStudy,
   type Study,
   type StudyState,
   studyMarkdown,
   studyMethods,
 } from '../../studies/index.ts';
+import { renderReport } from '../../studies/report/index.ts';
 import { listenForInterrupt } from '../../training/index.ts';
 import { liveTable } from '../compare/live-table.ts';
 import { planTable } from '../compare/plan-table.ts';
@@ -65,6 +67,8 @@ async function run(file: string, options: Options): Promise<void> {
     onFirst: () => process.stderr.write('\nSaving and stopping; press Ctrl-C again to stop at once.\n'),
   });
   const live = liveTable(process.stderr);
+  // One after another: an older result must not be the last to arrive.
+  let saved: Promise<void> = Promise.resolve();
   try {
     const state = await runStudy(study, {
       signal: interruption.signal,
@@ -74,11 +78,13 @@ async function run(file: string, options: Options): Promise<void> {
         if (event.type === 'run' && event.run.state !== 'running') {
           const result = buildResult(now);
           live.result(result);
-          void writeAtomic(join(study.output, 'result.json'), JSON.stringify(result));
+          saved = saved.then(() => writeAtomic(join(study.output, RESULT_FILE), JSON.stringify(result)));
+          saved.catch(() => {});
         }
       },
     });
     live.end();
+    await saved;
     if (!state) return;
     await finish(study, state, options);
     if (interruption.signal.aborted) process.exitCode = 130;
@@ -117,8 +123,9 @@ async function confirm(planned: readonly Planned[], study: Study, { yes }: Optio
 async function finish(study: Study, state: StudyState, options: Options): Promise<void> {
   const result = buildResult(state);
   const markdown = studyMarkdown(result);
-  await writeAtomic(join(study.output, 'result.json'), JSON.stringify(result));
+  await writeAtomic(join(study.output, RESULT_FILE), JSON.stringify(result));
   await writeAtomic(join(study.output, 'report.md'), markdown);
+  await writeAtomic(join(study.output, 'report.html'), renderReport(result));
   if (options.parquet !== undefined) {
     const store = await openStore(study.store ?? join(study.output, '..', 'runs.duckdb'));
     await store.exportParquet(options.parquet);

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { createEngine } from '../../engine/index.ts';
 import { RankineError } from '../../errors.ts';
 import { exists } from '../../formats/index.ts';
+import { findRow, RESULT_FILE, readResult, recommendedRow, rowFolder } from '../../studies/index.ts';
 import { openTrainedRun, writeAdapter } from '../../training/index.ts';
 import type { Verb } from '../program.ts';
 import { recordedRecipe } from '../recipe.ts';
@@ -10,6 +11,7 @@ import { styleFor } from '../terminal/index.ts';
 
 interface Options {
   readonly output: string;
+  readonly row?: string;
   readonly asLora?: boolean;
   readonly compact?: boolean;
   readonly overwrite?: boolean;
@@ -19,17 +21,21 @@ interface Options {
 const EXAMPLES = `
 RUN is the folder of a run, which may still be going on, or one of its checkpoints (RUN/checkpoints/step-100). Of a run
 the best checkpoint is taken, without validation data the latest. The base model must be where the recipe found it.
+Of the folder of a study it is the recommended method, of its seeds the one that is best on validation data.
 
 Examples:
   rankine export runs/latest --output adapter
   rankine export runs/latest/checkpoints/step-100 --output adapter-100
+  rankine export studies/dates --output adapter
+  rankine export studies/dates --row lora/2 --output adapter-lora
   rankine export runs/bone-balance --as-lora --output adapter-for-other-tools`;
 
 export const exportVerb: Verb = {
   define(command: Command) {
     command
-      .argument('<run>', 'folder of a run, or of one of its checkpoints')
+      .argument('<run>', 'folder of a run, of one of its checkpoints, or of a study')
       .requiredOption('--output <folder>', 'folder of the PEFT adapter')
+      .option('--row <method/seed>', 'which run of a study (default: the recommended one)')
       .option(
         '--as-lora',
         "as PEFT's plain LORA where the method's own type is another, for tools that read nothing else",
@@ -49,7 +55,7 @@ async function run(path: string, options: Options): Promise<void> {
   const { output, overwrite, asLora, compact } = options;
   if (asLora && compact) throw twoTypes();
   if (!overwrite && (await exists(output))) throw folderExists(output);
-  const { folder, step } = parseRun(path);
+  const { folder, step } = parseRun(await runOf(path, options.row));
   const recipe = await recordedRecipe(folder, {});
   const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
   try {
@@ -62,6 +68,13 @@ async function run(path: string, options: Options): Promise<void> {
   } finally {
     await engine.dispose();
   }
+}
+
+/** Of a study's folder the run that is asked for; any other path as it is. */
+async function runOf(path: string, row: string | undefined): Promise<string> {
+  if (row === undefined && !(await exists(join(path, RESULT_FILE)))) return path;
+  const result = await readResult(path);
+  return rowFolder(path, row === undefined ? recommendedRow(result) : findRow(result, row));
 }
 
 function parseRun(path: string): { folder: string; step?: number } {

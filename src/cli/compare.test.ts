@@ -1,0 +1,159 @@
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { rankine, startRankine, succeed } from '../../tests/command-line.ts';
+import { TASK_DATA, writeTinyModel } from '../../tests/tiny-model.ts';
+import type { StudyResult } from '../studies/index.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'rankine-compare-'));
+const at = (name: string) => join(folder, name);
+const study = (name: string, changes: Record<string, unknown> = {}) => {
+  const content = {
+    name,
+    recipe: {
+      ...{ model: at('base'), steps: 3, batch: 4, rate: 0.02, threads: 1, schedule: 'constant' },
+      data: { train: `${TASK_DATA}train.jsonl`, lossOn: 'completions', maxLength: 48 },
+    },
+    methods: ['lora', { label: 'explodes', adapter: 'lora', rate: 1e30 }],
+    budget: { trainable: 9000 },
+    seeds: 2,
+    test: { path: `${TASK_DATA}test.jsonl`, limit: 6 },
+    ...{ parallel: 2, output: at(name), store: at('runs.duckdb') },
+    ...changes,
+  };
+  writeFileSync(at(`${name}.json`), JSON.stringify(content));
+  return at(`${name}.json`);
+};
+const compare = async (file: string): Promise<StudyResult> =>
+  JSON.parse(await succeed('compare', file, '--yes', '--json'));
+
+let result: StudyResult;
+beforeAll(async () => {
+  await writeTinyModel(at('base'));
+  result = await compare(study('first'));
+}, 120_000);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe('a study', () => {
+  test('spends the budget, and nothing without a yes', async () => {
+    const plan = JSON.parse(await succeed('compare', at('first.json'), '--dry-run', '--json'));
+    expect(plan[0]).toMatchObject({
+      label: 'lora',
+      fits: true,
+      chosen: { 'adapter.rank': 8 },
+      trainable: 8192,
+    });
+    const { code, error } = await rankine('compare', at('first.json'));
+    expect(code).toBe(1);
+    expect(error).toContain('error [studies/not-confirmed]');
+  });
+
+  test('scores what ends well; what diverges is a result too', () => {
+    const [lora, explodes] = result.methods;
+    expect(lora).toMatchObject({ method: 'lora', failed: 0, trainable: 8192, amongBest: true });
+    expect(lora.mean).toBeLessThan(result.baseline!);
+    for (const { scores, measured, weightsHash } of lora.runs) {
+      expect(scores![0].examples).toHaveLength(6);
+      expect(measured!.peakMemory).toBeGreaterThan(50e6);
+      expect(measured!.processor).toBeGreaterThan(0);
+      expect(weightsHash).toMatch(/^[0-9a-f]{64}$/);
+    }
+    expect(explodes).toMatchObject({ method: 'explodes', failed: 2 });
+    expect(explodes.runs[0]).toMatchObject({
+      state: 'diverged',
+      reason: expect.stringContaining('not finite'),
+    });
+    expect(result.verdict.winner).toBeUndefined();
+    expect(result.progress).toEqual({ done: 4, total: 4 });
+  });
+
+  test('leaves its result, a page and a text', () => {
+    expect(JSON.parse(readFileSync(at('first/result.json'), 'utf8'))).toEqual(result);
+    expect(readFileSync(at('first/report.html'), 'utf8')).toContain(result.verdict.headline);
+    expect(readFileSync(at('first/report.md'), 'utf8')).toContain(`**${result.verdict.headline}**`);
+  });
+
+  test('does not run again what another study has run', async () => {
+    const second = await compare(study('second', { methods: ['lora'] }));
+    expect(existsSync(at('second/runs'))).toBe(false);
+    expect(second.methods[0].runs.map((r) => r.scores)).toEqual(result.methods[0].runs.map((r) => r.scores));
+    expect(second.methods[0].runs[0].folder).toContain(at('first'));
+  });
+
+  test('a row gives the same bytes again; one that is not there is not invented', async () => {
+    const again = JSON.parse(
+      await succeed('replay', at('first'), '--row', 'lora/2', '--output', at('again'), '--json'),
+    );
+    const { weightsHash, scores } = result.methods[0].runs.find((r) => r.seed === 2)!;
+    expect(again).toMatchObject({ same: true, changed: [], firstDifference: {} });
+    expect(again.weights).toEqual({ before: weightsHash, now: weightsHash });
+    expect(again.scores).toEqual([{ metric: 'loss', before: scores![0].mean, now: scores![0].mean }]);
+    const { error } = await rankine('replay', at('first'), '--row', 'lora/9');
+    expect(error).toContain('error [studies/no-row]');
+    expect(error).toContain('lora/default/2');
+  });
+
+  test('says where a row is not what it was', async () => {
+    const forged = structuredClone(result) as unknown as {
+      methods: { runs: { scores?: { examples: number[] }[] }[] }[];
+    };
+    const [row] = forged.methods[0].runs;
+    row.scores![0].examples[3] += 1e-9;
+    writeFileSync(at('first/result.json'), JSON.stringify(forged));
+    const { code, out } = await rankine(
+      ...['replay', at('first'), '--row', result.methods[0].runs[0].key.slice(0, 8)],
+      ...['--output', at('forged')],
+    );
+    writeFileSync(at('first/result.json'), JSON.stringify(result));
+    expect(code).toBe(1);
+    expect(out).toContain('Not the same bytes.');
+    expect(out).toContain('loss: example 4 is the first that differs.');
+  });
+
+  test('gives its adapter', async () => {
+    await succeed('export', at('first'), '--output', at('adapter'));
+    expect(JSON.parse(readFileSync(at('adapter/adapter_config.json'), 'utf8'))).toMatchObject({ r: 8 });
+    await succeed('export', at('first'), '--row', 'lora/1', '--output', at('adapter-1'));
+    const bytes = (name: string) => readFileSync(at(`${name}/adapter_model.safetensors`));
+    const runs = result.methods[0].runs.map((r) =>
+      readFileSync(join(r.folder, 'adapter/adapter_model.safetensors')),
+    );
+    expect(runs.some((own) => own.equals(bytes('adapter')))).toBe(true);
+    expect(runs[0].equals(bytes('adapter-1'))).toBe(true);
+  });
+});
+
+test('a study that was killed goes on from the update in flight, to the bytes of one that was not', async () => {
+  const options = { methods: ['lora'], seeds: 1, parallel: 1 };
+  const long = (name: string) => {
+    const file = study(name, { ...options, store: at(`${name}.duckdb`) });
+    const content = JSON.parse(readFileSync(file, 'utf8'));
+    Object.assign(content.recipe, { steps: 150, logEvery: 1, saveEvery: 1000 });
+    writeFileSync(file, JSON.stringify(content));
+    return file;
+  };
+  const { child, ended } = startRankine('compare', long('killed'), '--yes', '--json');
+  const runs = at('killed/runs');
+  const step = () => {
+    const [key] = existsSync(runs) ? readdirSync(runs) : [];
+    const file = key === undefined ? '' : join(runs, key, 'metrics.jsonl');
+    return existsSync(file) ? (readFileSync(file, 'utf8').match(/"train\/loss"/g)?.length ?? 0) : 0;
+  };
+  await expect.poll(step, { timeout: 60_000, interval: 20 }).toBeGreaterThan(10);
+  const reached = step();
+  child.kill('SIGKILL');
+  await ended;
+  const checkpoints = join(runs, readdirSync(runs)[0], 'checkpoints');
+  const whole = () =>
+    existsSync(checkpoints) ? readdirSync(checkpoints).filter((name) => /^step-\d+$/.test(name)) : [];
+  // Nothing asked for a checkpoint this early: the run itself saw that its study was gone.
+  await expect.poll(whole, { timeout: 20_000 }).toHaveLength(1);
+  const saved = Number(whole()[0].slice('step-'.length));
+  expect(saved).toBeGreaterThanOrEqual(reached);
+  expect(saved).toBeLessThan(150);
+  const [resumed, unbroken] = [await compare(at('killed.json')), await compare(long('whole'))];
+  const [one, other] = [resumed.methods[0].runs[0], unbroken.methods[0].runs[0]];
+  expect(one.weightsHash).toBe(other.weightsHash);
+  expect(one.scores).toEqual(other.scores);
+}, 120_000);

@@ -1,0 +1,71 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { openRow, type Replay, replay } from '../../studies/index.ts';
+import { listenForInterrupt } from '../../training/index.ts';
+import type { Verb } from '../program.ts';
+import { styleFor, table } from '../terminal/index.ts';
+
+interface Options {
+  readonly row?: string;
+  readonly output?: string;
+  readonly json?: boolean;
+}
+
+const EXAMPLES = `
+RESULT is the folder of a study (say which row), or of one run. The run is trained and scored once more in a folder of
+its own; then its trained arrays and the score of every example are compared. Exit code 1: they are not the same bytes.
+The same bytes are promised for the same versions, processor and number of threads.
+
+Examples:
+  rankine replay studies/dates --row lora/2
+  rankine replay studies/dates --row bone/tuned/1
+  rankine replay studies/dates/runs/0314a37ce6c4eab2 --json`;
+
+export const replayVerb: Verb = {
+  define(command: Command) {
+    command
+      .argument('<result>', 'folder of a study, or of one run')
+      .option('--row <method/seed>', 'which run of a study: METHOD/SEED, METHOD/tuned/SEED, or its key')
+      .option('--output <folder>', 'folder of the repetition, absent or empty (default: under runs/)')
+      .option('--json', 'one JSON object at the end')
+      .addHelpText('after', EXAMPLES)
+      .action(run);
+  },
+};
+
+async function run(path: string, options: Options): Promise<void> {
+  const row = await openRow(path, options.row);
+  const output = options.output ?? join('runs', `replay-${row.run?.key.slice(0, 8) ?? 'run'}-${Date.now()}`);
+  const interruption = listenForInterrupt({
+    onFirst: () => process.stderr.write('\nStopping; press Ctrl-C again to stop at once.\n'),
+  });
+  try {
+    const result = await replay(row, { output, signal: interruption.signal });
+    if (!result) {
+      process.exitCode = 130;
+      return;
+    }
+    process.stdout.write(`${options.json ? JSON.stringify(result) : lines(result).join('\n')}\n`);
+    if (!result.same) process.exitCode = 1;
+  } finally {
+    interruption.dispose();
+  }
+}
+
+function lines({ same, weights, scores, firstDifference, changed, folder }: Replay): string[] {
+  const style = styleFor(process.stdout);
+  const rows = [
+    ['trained arrays', weights.before.slice(0, 12), weights.now.slice(0, 12)],
+    ...scores.map((s) => [s.metric, String(s.before ?? ''), String(s.now)]),
+  ];
+  const differing = Object.entries(firstDifference).map(
+    ([metric, example]) => `${metric}: example ${example + 1} is the first that differs.`,
+  );
+  return [
+    style.strong(same ? 'The same bytes.' : 'Not the same bytes.'),
+    ...table(rows, { header: ['', 'then', 'now'] }),
+    ...differing,
+    ...(changed.length > 0 ? [`Not as it was: ${changed.join('; ')}.`] : []),
+    `The repetition is in ${folder}.`,
+  ];
+}
