@@ -18,6 +18,8 @@ interface Measured {
   tokensPerSecond: number;
   peakMegabytes: number;
   milliseconds: number;
+  /** Of ours alone. */
+  gigaflops: number;
 }
 
 interface Row {
@@ -83,10 +85,12 @@ const theirSteps = (args: string[]) => (args[0] === '--steps' ? args : []);
 console.log(
   `${cpus()[0].model}, 2 threads, ${values.rounds} rounds, ${new Date().toISOString().slice(0, 10)}\n`,
 );
+const peak = measure('npx', ['tsx', 'bench/gemm-peak.ts']).gigaflops;
+console.log(`One large matrix product: ${peak.toFixed(0)} GFLOP/s.\n`);
 console.log(
-  '| step | ours, tokens/s | PyTorch, tokens/s | ratio | ours, peak MB | PyTorch, peak MB | ratio |',
+  '| step | ours, tokens/s | PyTorch, tokens/s | ratio | ours, of the product’s rate | ours, peak MB | PyTorch, peak MB | ratio |',
 );
-console.log('| --- | --- | --- | --- | --- | --- | --- |');
+console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
 for (const row of rows) {
   if (positionals.length > 0 && !positionals.includes(row.name)) continue;
   const [ours, theirs]: [Measured[], Measured[]] = [[], []];
@@ -101,6 +105,7 @@ for (const row of rows) {
     speed[0].toFixed(0),
     speed[1].toFixed(0),
     (speed[0] / speed[1]).toFixed(2),
+    `${((100 * median(ours, 'gigaflops')) / peak).toFixed(0)} %`,
     memory[0].toFixed(0),
     memory[1].toFixed(0),
     (memory[0] / memory[1]).toFixed(2),

@@ -71,6 +71,18 @@ for (let step = 0; step < Number(values.steps); step++) {
   );
   times.push(performance.now() - start);
 }
+/** Floating-point operations that an update needs: products of weights and of attention; a recomputed forward is none. */
+function usefulFlops(): number {
+  const { layers } = model.architecture;
+  const width = Number(bench.config.hidden_size ?? bench.config.n_embd);
+  const depth = Number(bench.config.num_hidden_layers ?? bench.config.n_layer);
+  const linear = layers.filter((l) => l.kind === 'linear' && l.out !== bench.config.vocab_size);
+  const weights = linear.reduce((n, l) => n + l.out * l.in, 0) + bench.config.vocab_size * width;
+  // Forward and the gradient of the input; of trained weights theirs too.
+  const passes = form ? 2 : 3;
+  return 2 * rows * length * weights * passes + 3 * 4 * rows * length * length * width * depth;
+}
+
 const warm = times.slice(2).sort((a, b) => a - b);
 const median = warm[Math.floor(warm.length / 2)];
 console.log(
@@ -79,6 +91,7 @@ console.log(
     execution: values.execution,
     milliseconds: median,
     tokensPerSecond: (1000 * rows * length) / median,
+    gigaflops: usefulFlops() / median / 1e6,
     peakMegabytes: residentMemory().peak / 1e6,
     first: times[0],
     loss,
