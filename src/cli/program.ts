@@ -33,6 +33,11 @@ const VERBS: readonly Entry[] = [
     load: async () => (await import('./verbs/replay.ts')).replayVerb,
   },
   {
+    name: 'studio',
+    summary: 'studies in the browser: live reports, stop and resume, a form for new ones',
+    load: async () => (await import('./verbs/studio.ts')).studioVerb,
+  },
+  {
     name: 'evaluate',
     summary: 'loss, perplexity or accuracy of a model; exact match of its answers',
     load: async () => (await import('./verbs/evaluate.ts')).evaluateVerb,

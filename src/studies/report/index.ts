@@ -25,7 +25,7 @@ export interface ReportOptions {
  * cost, the table with every row's recipe, learning curves, ranks, memory, comparisons, conditions.
  */
 export function renderReport(result: StudyResult, options: ReportOptions = {}): string {
-  const body = html`${topBar(result)}<main id="report">${reportBody(result, options)}</main>`;
+  const body = html`${topBar(html`<b class="brand">${result.name}</b>`)}<main id="report">${reportBody(result, options)}</main>`;
   return page({ title: `${result.name}: ${result.verdict.headline}`, body });
 }
 
@@ -40,8 +40,8 @@ ${learningCurves(view)}${ranks(view)}${memoryBars(view)}${comparisons(view)}${pr
 <script type="application/json" id="study-data">${jsonFor(withoutExamples(result))}</script>`;
 }
 
-/** The bar with the way to the sections and the switch of colours. */
-export function topBar(result: StudyResult, before?: Html): Html {
+/** The bar with the way to the sections (those that the page has) and the switch of colours. */
+export function topBar(before: Html): Html {
   const sections = [
     ['verdict', 'Verdict'],
     ['tradeoff', 'Cost'],
@@ -53,7 +53,7 @@ export function topBar(result: StudyResult, before?: Html): Html {
     ['plan', 'Conditions'],
   ];
   const links = sections.map(([id, title]) => html`<a href="#${id}">${title}</a>`);
-  return html`<a class="skip" href="#report">To the report</a><header class="top">${before ?? html`<b class="brand">${result.name}</b>`}<nav aria-label="Sections">${links}</nav>
+  return html`<a class="skip" href="#report">To the report</a><header class="top">${before}<nav aria-label="Sections">${links}</nav>
 <button type="button" class="theme" data-theme-switch aria-label="Switch between light and dark"><span aria-hidden="true">◐</span></button></header>`;
 }
 

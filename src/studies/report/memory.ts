@@ -24,7 +24,7 @@ function accuracy(entries: readonly Entry[]): string {
   );
   if (errors.length === 0) return 'Resident memory of the whole process at its highest.';
   const close = errors.filter((e) => Math.abs(e) <= 0.1).length;
-  return `Resident memory of the whole process at its highest: ${close} of ${errors.length} predictions are within 10 % of what was measured.`;
+  return `Resident memory of the whole process at its highest. Predicted within 10 % of what was measured: ${close} of ${errors.length}.`;
 }
 
 function bars({ summary, decides, name }: Entry, most: number, limit: number | undefined): Html {
