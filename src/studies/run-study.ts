@@ -96,14 +96,15 @@ async function conduct(study: Study, planned: readonly Planned[], host: StudyHos
   const runs = new Map<string, StudyRun>();
   const curves = new Map<string, readonly Curve[]>();
   const tuned = new Map<string, Settings>();
-  const fitting = planned.filter((p) => p.row.fits);
+  let shown = planned;
+  let fitting = planned.filter((p) => p.row.fits);
   const trials = trialSettings(study);
   const perMethod = study.seeds.length * (trials.length > 0 ? 2 : 1);
   let trialRuns = fitting.length * rungs(study).reduce((n, r) => n + r.keep, 0);
   let base: Scored | undefined;
   const state = (): StudyState => ({
     study,
-    planned,
+    planned: shown,
     runs: [...runs.values()],
     tuned,
     base,
@@ -127,7 +128,10 @@ async function conduct(study: Study, planned: readonly Planned[], host: StudyHos
   host.emit({ type: 'plan', planned }, state());
   base = await baseScores(parts, fitting[0]);
   const firstSeed = study.seeds[0];
-  const paced = await settlePace(parts, fitting);
+  const settled = await settlePace(parts, fitting);
+  shown = planned.map((p) => settled.find((q) => q.method.id === p.method.id) ?? p);
+  const paced = settled.filter((p) => p.row.fits);
+  fitting = paced;
 
   const jobs = paced.flatMap((plan) =>
     study.seeds.map((seed) => () => doRun(parts, plan, plan.settings, 'default', seed)),
@@ -218,26 +222,36 @@ async function settlePace(parts: Parts, fitting: readonly Planned[]): Promise<re
   const seconds = study.budget?.time;
   if (seconds === undefined) return fitting;
   const file = join(study.output, 'pace.json');
-  const pace: Record<string, number> = JSON.parse(await readFile(file, 'utf8').catch(() => '{}'));
+  const pace: Record<string, Pace> = JSON.parse(await readFile(file, 'utf8').catch(() => '{}'));
   const paced: Planned[] = [];
   for (const plan of fitting) {
     const id = plan.method.id;
     if (pace[id] === undefined && !host.signal.aborted) {
-      pace[id] = await measurePace(parts, plan);
+      const measured = await measurePace(parts, plan);
+      if (measured === undefined) continue;
+      pace[id] = measured;
       await writeAtomic(file, `${JSON.stringify(pace, null, 2)}\n`);
     }
-    if (pace[id] === undefined) continue;
-    const steps = Math.max(1, Math.floor(seconds / pace[id]));
+    const found = pace[id];
+    if (found === undefined) continue;
+    if ('reason' in found) {
+      paced.push({ ...plan, row: { ...plan.row, fits: false, reason: found.reason } });
+      continue;
+    }
+    const steps = Math.max(1, Math.floor(seconds / found.seconds));
     const settings = { ...plan.settings, steps };
     paced.push({ ...plan, settings, row: { ...plan.row, chosen: settings, steps } });
   }
   return paced;
 }
 
+/** Seconds of an update, or why there are none. */
+type Pace = { readonly seconds: number } | { readonly reason: string };
+
 const PACE_STEPS = 12;
 
-/** Seconds of one update: the median of the later ones of a short run. */
-async function measurePace({ study, host }: Parts, plan: Planned): Promise<number> {
+/** The median of the later ones of a short run. */
+async function measurePace({ study, host }: Parts, plan: Planned): Promise<Pace | undefined> {
   const output = join(study.output, 'runs', `pace-${plan.method.id}`);
   await rm(output, { recursive: true, force: true });
   const settings = { ...plan.settings, steps: PACE_STEPS, evaluateEvery: PACE_STEPS, logEvery: 1 };
@@ -251,12 +265,13 @@ async function measurePace({ study, host }: Parts, plan: Planned): Promise<numbe
     },
   );
   await rm(output, { recursive: true, force: true });
-  if (outcome.kind !== 'done') return 1;
+  if (outcome.kind !== 'done') return { reason: `Its pace cannot be measured: ${outcome.reason}` };
+  if (!outcome.value.finished) return undefined;
   const gaps = times
     .slice(3)
     .map((t, i) => t - times[i + 2])
     .sort((a, b) => a - b);
-  return gaps[Math.floor(gaps.length / 2)] / 1000;
+  return { seconds: gaps[Math.floor(gaps.length / 2)] / 1000 };
 }
 
 /** The trial with the best validation value; the default settings compete too. */
