@@ -9,6 +9,7 @@ import { optimizers } from '../optimizers/index.ts';
 const VERBS = [
   'train',
   'compare',
+  'studio',
   'replay',
   'evaluate',
   'generate',

@@ -109,7 +109,7 @@ async function perform(context: Context, path: string, body: () => Promise<unkno
   const [, head, id, action] = path.split('/');
   const study = head === 'study' && id !== undefined ? await findStudy(context, id) : undefined;
   if (study && action === 'start') return start(context, study);
-  if (study && action === 'stop') return stop(study);
+  if (study && action === 'stop') return stop(context, study);
   return { status: 404, content: { message: 'There is no such study.' } };
 }
 
@@ -132,7 +132,9 @@ function start({ processes }: Context, study: FoundStudy): Reply {
 }
 
 /** Whoever started it: the study's lock tells its process. */
-function stop({ pid }: FoundStudy): Reply {
+function stop({ processes }: Context, { id, pid }: FoundStudy): Reply {
+  // While it still plans, it holds no lock yet.
+  if (processes.stop(id)) return { status: 202, content: {} };
   if (pid === undefined) return { status: 409, content: { message: 'It does not run.' } };
   try {
     process.kill(pid, 'SIGINT');

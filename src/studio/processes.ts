@@ -12,6 +12,8 @@ export interface Ended {
 export interface Processes {
   /** Starts `rankine compare FILE --yes`, or does nothing where the studio's own process of the study still runs. */
   start(id: string, file: string): void;
+  /** Asks a process that the studio started to save and stop; false: none runs. */
+  stop(id: string): boolean;
   of(id: string): Ended | undefined;
   /** Runs a command to its end and gives what it wrote. */
   ask(
@@ -52,6 +54,7 @@ export function studyProcesses(command: readonly string[], onEnd: (id: string) =
       child.on('error', (error) => end(1, error.message));
       child.on('close', (code) => isRunning(id) && end(code));
     },
+    stop: (id) => isRunning(id) && started.get(id)!.child.kill('SIGINT'),
     of: (id) => started.get(id)?.state,
     async ask(args) {
       const child = launch(command, args, { detached: false });

@@ -24,10 +24,21 @@ export function page({ title, body, styles = [], scripts = [], connect = "'none'
     html`<html lang="en"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="${policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark"><meta name="generator" content="rankine">
 <title>${title}</title><link rel="icon" href="${ICON}">
-<style>${raw([asset(import.meta.url, 'style.css'), ...styles].join('\n'))}</style><script>${raw(THEME)}</script></head>
+<style>${raw([...STYLES.map((name) => asset(import.meta.url, name)), ...styles].join('\n'))}</style><script>${raw(THEME)}</script></head>
 <body>${body}${code.map((text) => html`<script type="module">${raw(text)}</script>`)}</body></html>`.markup
   }\n`;
 }
+
+/** The last one changes what the others say, for phones and for paper. */
+const STYLES = [
+  'base.css',
+  'verdict.css',
+  'pictures.css',
+  'panels.css',
+  'tables.css',
+  'rows.css',
+  'narrow-and-print.css',
+];
 
 /** Before anything is drawn, so that the page does not flash in the other colours. Storage may be closed to files. */
 const THEME =
