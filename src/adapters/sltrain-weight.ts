@@ -34,18 +34,19 @@ function scaled(x: Tensor, p: Tensors, o: SltrainOptions): Tensor {
 }
 
 /**
- * y = x Wᵀ that keeps neither W nor G = ∂L/∂W: the backward pass builds W again, once the gradient of y is there, and
- * the gradients of all factors come from one G: ∂B = s G Aᵀ, ∂A = s Bᵀ G, ∂v = G at the support.
+ * y = x Wᵀ that keeps neither W nor G = ∂L/∂W: the backward pass builds W again, and the gradients of all factors come
+ * from one G: ∂B = s G Aᵀ, ∂A = s Bᵀ G, ∂v = G at the support.
  */
 export function sltrainProduct(x: Tensor, p: Tensors, o: SltrainOptions, layer: Shape2): Tensor {
-  const y = matmul(x, sltrainWeight(p, o, layer), { transB: true });
+  // Each W waits for what it is multiplied by: else those of all layers were built first, or held from pass to pass.
+  const weightAfter = (t: Tensor) => sltrainWeight({ ...p, A: after(p.A, [t]) }, o, layer);
+  const y = matmul(x, weightAfter(x), { transB: true });
   const factors = [p.A, p.B, ...(p.values ? [p.values] : []), ...(p.scale ? [p.scale] : [])];
   return withGradient(y, [x, ...factors], (g, [needsX]) => {
-    const again = { ...p, ...(p.values ? { values: after(p.values, [g]) } : { A: after(p.A, [g]) }) };
     const rows = (t: Tensor) => reshape(t, [-1, t.shape[t.shape.length - 1]]);
     const G = matmul(rows(g), rows(x), { transA: true });
     return [
-      needsX ? matmul(g, sltrainWeight(again, o, layer)) : undefined,
+      needsX ? matmul(g, weightAfter(g)) : undefined,
       scaled(matmul(p.B, G, { transA: true }), p, o),
       scaled(matmul(G, p.A, { transB: true }), p, o),
       ...(p.values ? [gather(reshape(G, [layer.out * layer.in]), cast(p.support, 'int64'))] : []),
