@@ -80,3 +80,8 @@ test('while runs are still to come no winner is named', () => {
   expect(result.verdict.headline).toContain('so far');
   expect(result.verdict.winner).toBeUndefined();
 });
+
+test('which run ends first changes nothing', () => {
+  const state = finished(['a', 'b'], [1, 2, 3], (m, seed) => (m === 'a' ? seed : 2 * seed));
+  expect(buildResult({ ...state, runs: [...state.runs].reverse() })).toEqual(buildResult(state));
+});

@@ -16,7 +16,10 @@ export function buildResult(state: StudyState): StudyResult {
     .filter((p) => p.row.fits)
     .flatMap(({ method, row }) =>
       (['default', 'tuned'] as const).flatMap((treatment): MethodSummary[] => {
-        const own = runs.filter((r) => r.method === method.id && r.purpose === treatment);
+        // In the order of the study: which run ends first must not change what is resampled.
+        const own = runs
+          .filter((r) => r.method === method.id && r.purpose === treatment)
+          .sort((a, b) => study.seeds.indexOf(a.seed) - study.seeds.indexOf(b.seed));
         if (own.length === 0) return [];
         const settings = treatment === 'tuned' ? (state.tuned.get(method.id) ?? {}) : {};
         return [{ ...summarize(own), method: method.id, label: row.label, treatment, settings }];

@@ -56,7 +56,10 @@ export async function openStore(file: string): Promise<Store> {
   const duckdb = await loadDuckdb();
   await mkdir(dirname(path), { recursive: true });
 
-  async function connected<T>(work: (db: DuckDBConnection) => Promise<T>): Promise<T> {
+  const connected = <T>(work: (db: DuckDBConnection) => Promise<T>): Promise<T> =>
+    inTurn(path, () => connect(work));
+
+  async function connect<T>(work: (db: DuckDBConnection) => Promise<T>): Promise<T> {
     const instance = await openPatiently(() => duckdb.DuckDBInstance.create(path), path);
     try {
       const db = await instance.connect();
@@ -144,6 +147,19 @@ export async function openStore(file: string): Promise<Store> {
       });
     },
   };
+}
+
+/** The last call on each file of this process. */
+const turns = new Map<string, Promise<unknown>>();
+
+/**
+ * Runs calls on one file after another. The lock of a file keeps out other processes, not this one: two instances that
+ * this process has open at once overwrite each other, and what one wrote is gone although it was acknowledged.
+ */
+function inTurn<T>(path: string, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(path) ?? Promise.resolve()).then(work, work);
+  turns.set(path, turn);
+  return turn;
 }
 
 async function loadDuckdb() {
