@@ -13,7 +13,8 @@ interface Options {
 const EXAMPLES = `
 Shows the studies in the folders (default: studies) at an address of this machine that nobody else reaches, live while
 they run: reports, curves as they grow, stop and resume, and a form that makes a new study in the first folder. Ctrl-C
-ends it; studies that it started save and stop, and go on where they were with Resume or rankine compare.
+ends it; studies that it started save and stop, and go on where they were with Resume or rankine compare. Paths in
+studies are taken from the folder where the studio was started.
 
 Examples:
   rankine studio

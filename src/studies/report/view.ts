@@ -15,9 +15,9 @@ export interface Entry {
   readonly recommended: boolean;
 }
 
-/** What the report calls the method that the verdict is about: with one seed nothing is claimed. */
+/** What the report calls the method that the verdict is about: nothing is claimed where nothing was compared. */
 export function distinction({ result }: View): string {
-  return result.methods.some((m) => m.amongBest) ? 'recommended' : 'best measured';
+  return result.comparisons.length > 0 ? 'recommended' : 'best measured';
 }
 
 /** A study's result with what several parts of the page need. */
