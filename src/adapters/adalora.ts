@@ -139,6 +139,7 @@ function allocation(
         'adalora/live',
         layers.reduce((n, l) => n + liveCount(l.trainable.e), 0),
       );
+      for (const l of layers) info.report(`adalora/rank/${l.spec.name}`, liveCount(l.trainable.e));
     },
   };
 }
