@@ -75,7 +75,7 @@ async function parallelLayers(options: Record<string, unknown>, total: number, r
       total,
       layers,
       gradient: (l: AdaptedLayer, n: string) => g[`${layers.indexOf(l)}${n}`],
-      report: (_: string, value: number) => live.push(value),
+      report: (name: string, value: number) => name === 'adalora/live' && live.push(value),
     } as unknown as StepInfo;
     await steps.beforeStep!(info);
     for (const [i, n] of places) {
