@@ -40,7 +40,7 @@ export async function planStudy(study: Study, methods: readonly Method[]): Promi
       const settings = stepsSettings(study, runRecipe(study, method, {}, place));
       const asGiven = runRecipe(study, method, settings, place);
       predict ??= await predictor(asGiven);
-      planned.push(await fit(study, method, settings, predict));
+      planned.push(await withinBudget(study, method, settings, predict));
     } catch (error) {
       if (!(error instanceof RankineError) || isOfStudy(error)) throw error;
       planned.push(refused(method, error.message));
@@ -85,7 +85,12 @@ function stepsSettings({ budget }: Study, recipe: Recipe): Settings {
   return { steps: Math.max(1, Math.floor(budget.tokens / (recipe.batch * recipe.accumulate * length))) };
 }
 
-async function fit(study: Study, method: Method, settings: Settings, predict: Predictor): Promise<Planned> {
+async function withinBudget(
+  study: Study,
+  method: Method,
+  settings: Settings,
+  predict: Predictor,
+): Promise<Planned> {
   const { budget } = study;
   const place = { seed: study.seeds[0], output: study.output };
   const chosen =

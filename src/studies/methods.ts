@@ -104,8 +104,9 @@ function setPath(target: Record<string, unknown>, [head, ...rest]: string[], val
     target[head] = value;
     return;
   }
-  const inner = asObject(head, target[head]) ?? {};
-  target[head] = { ...inner };
+  // A setting of an optimizer that nobody named is one of the recipe's own default.
+  const unnamed = head === 'optimizer' ? { method: 'adamw' } : {};
+  target[head] = { ...(asObject(head, target[head]) ?? unnamed) };
   setPath(target[head] as Record<string, unknown>, rest, value);
 }
 

@@ -4,11 +4,11 @@ import { dirname, join, resolve } from 'node:path';
 import { RankineError } from '../errors.ts';
 import { exists } from '../formats/index.ts';
 import { collectVersions, type Recipe, readRecipe, runPaths, type TrainResult } from '../training/index.ts';
+import { judging } from './judge.ts';
 import { contentHasher } from './key.ts';
 import { type Outcome, runProcess } from './process.ts';
 import type { StudyRun } from './results.ts';
 import { findRow, RESULT_FILE, readResult, rowFolder } from './rows.ts';
-import { judging } from './run-study.ts';
 import type { Scored, ScoreTask } from './score.ts';
 
 /** A run that is to be repeated. */

@@ -61,7 +61,7 @@ export type Metric = (typeof METRICS)[number];
 export const studySchema = z.strictObject({
   name: z
     .string()
-    .regex(/^[\w.-]+$/, 'letters, digits, dots, dashes and underscores')
+    .regex(/^\w[\w.-]*$/, 'letters, digits, dots, dashes and underscores, no dot or dash first')
     .describe('name of the study and of its folder'),
   question: z.string().default('').describe('what it is to answer, for the report'),
   recipe: z
