@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 const root = new URL('../', import.meta.url);
 const at = (path) => fileURLToPath(new URL(path, root));
 const SCHEMA = 'recipe.schema.json';
+const STUDY_SCHEMA = 'study.schema.json';
 
 const compiler = at('node_modules/typescript/bin/tsc');
 const { status, error } = spawnSync(process.execPath, [compiler, '-p', at('tsconfig.build.json')], {
@@ -20,6 +21,8 @@ copyStyles();
 removeOrphans();
 chmodSync(at('dist/cli/main.js'), 0o755);
 const { recipeJsonSchema } = await import(new URL('dist/cli/recipe-schema.js', root).href);
+const { studyJsonSchema } = await import(new URL('dist/cli/study-schema.js', root).href);
+writeFileSync(at(`dist/${STUDY_SCHEMA}`), `${JSON.stringify(studyJsonSchema(), null, 2)}\n`);
 // Written last: it stands for a finished build (scripts/bootstrap.mjs).
 writeFileSync(at(`dist/${SCHEMA}`), `${JSON.stringify(recipeJsonSchema(), null, 2)}\n`);
 

@@ -1,5 +1,5 @@
-// Writes docs/recipe.md from the recipe's schema (after a build): `npm run docs`. With --check, only compares.
-import { readFileSync, writeFileSync } from 'node:fs';
+// Writes docs/recipe.md and docs/study.md from their schemas (after a build): `npm run docs`. With --check, only compares.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 const root = new URL('../', import.meta.url);
 const read = (path) => readFileSync(new URL(path, root), 'utf8');
@@ -34,11 +34,56 @@ const text = [
   ...scheduleSections(),
 ].join('\n');
 
-const path = new URL('docs/recipe.md', root);
-if (!process.argv.includes('--check')) writeFileSync(path, text);
-else if (read('docs/recipe.md') !== text) {
-  console.error('docs/recipe.md is stale: run `npm run docs`.');
-  process.exit(1);
+const study = JSON.parse(read('dist/study.schema.json')).properties;
+const studyText = [
+  '# Studies',
+  '',
+  '<!-- Written by scripts/recipe-docs.mjs from the schema; never edited by hand. -->',
+  '',
+  'A study compares methods at one budget: `rankine compare STUDY`. It is YAML, JSON or TypeScript. What fits the budget is',
+  'computed first (`--dry-run`); every run is a process of its own, measured from outside; killed at any moment, the same',
+  'command goes on. The folder of the study gets `report.html`, `report.md` and `result.json`.',
+  '',
+  '```yaml',
+  '# yaml-language-server: $schema=node_modules/rankine/dist/study.schema.json',
+  'name: dates',
+  'recipe: { model: quickstart/base, data: { train: quickstart/data/train.jsonl, holdOut: 100 }, steps: 100 }',
+  'methods: [lora, dora, { label: Bone r=16, adapter: { method: bone, rank: 16 } }]',
+  'budget: { trainable: 100000 }',
+  'tuning: { trials: 3, rate: [1.0e-4, 1.0e-2] }',
+  'test: quickstart/data/test.jsonl',
+  'metric: exact-match',
+  '```',
+  '',
+  '`recipe` takes the fields of a [recipe](recipe.md) but `seed` and `output`. A method is the name of a weight form or of an',
+  'optimizer, or fields of a recipe with a `label`; options that all forms have may stand in `recipe.adapter` without a',
+  'method. With a budget of trained numbers each form gets the size that comes nearest below it, unless it names its own.',
+  'Tuned settings are the best on validation data among the trials and the defaults; both are shown, and tests compare',
+  'methods on the same examples of `test`: a two-level t test over seeds and examples, Holm over all pairs.',
+  '',
+  ...section('Fields', omit(study, ['$schema', 'recipe', 'test', 'general'])),
+  ...section('Data and recipe', {
+    recipe: described(study.recipe),
+    test: described(study.test),
+    general: described(study.general),
+  }),
+  ...section('budget, one of', objectOf(study.budget).properties),
+  ...section('tuning', objectOf(study.tuning).properties),
+].join('\n');
+
+const stale = Object.entries({ 'docs/recipe.md': text, 'docs/study.md': studyText }).filter(
+  ([file, content]) => {
+    if (process.argv.includes('--check')) return !existsSync(new URL(file, root)) || read(file) !== content;
+    writeFileSync(new URL(file, root), content);
+    return false;
+  },
+);
+for (const [file] of stale) console.error(`${file} is stale: run \`npm run docs\`.`);
+if (stale.length > 0) process.exit(1);
+
+/** A field whose form is explained elsewhere. */
+function described(node) {
+  return { type: 'as in a recipe', description: node.description };
 }
 
 function section(title, fields) {
@@ -55,6 +100,7 @@ function typeOf(node) {
   if (node.enum) return node.enum.map((value) => `\`${value}\``).join(', ');
   if (node.oneOf) return 'object';
   if (node.anyOf) return [...new Set(node.anyOf.map(typeOf))].join(' or ');
+  if (node.prefixItems) return `[${node.prefixItems.map(typeOf).join(', ')}]`;
   if (node.type === 'array') return `list of ${typeOf(node.items)}`;
   if (node.type === 'integer') return `integer${range(node)}`;
   if (node.type === 'number') return `number${range(node)}`;

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { createReadStream, readdirSync, readFileSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { exists } from '../formats/index.ts';
 import { collectVersions, type Recipe } from '../training/index.ts';
 
@@ -22,11 +23,45 @@ export function hashText(text: string): string {
 }
 
 /**
- * What makes two runs the same: the resolved recipe, this package's version, and the content of model and data.
+ * What makes two runs the same: the resolved recipe, the code that runs it, and the content of model and data.
  */
 export function runKey(recipe: Recipe, modelHash: string, dataHash: string): string {
   const relevant = Object.fromEntries(Object.entries(recipe).filter(([key]) => !IRRELEVANT.has(key)));
-  return hashText(canonical({ recipe: relevant, modelHash, dataHash, rankine: collectVersions().rankine }));
+  return hashText(canonical({ recipe: relevant, modelHash, dataHash, code: codeHash() }));
+}
+
+/** Rooms whose code decides a run's numbers. */
+const ROOMS = [
+  'graph',
+  'engine',
+  'linalg',
+  'formats',
+  'models',
+  'data',
+  'adapters',
+  'optimizers',
+  'training',
+];
+
+let code: string | undefined;
+
+/** Hash of this package's own code, as far as numbers depend on it, and of the engine's version. */
+function codeHash(): string {
+  if (code !== undefined) return code;
+  const root = fileURLToPath(new URL('../', import.meta.url));
+  const hash = createHash('sha256').update(canonical(collectVersions().packages));
+  for (const room of ROOMS)
+    for (const name of readdirSync(join(root, room)).sort())
+      if (/(?<!\.test|\.contract|\.d)\.[jt]s$/.test(name))
+        hash.update(name).update(readFileSync(join(root, room, name)));
+  code = hash.digest('hex');
+  return code;
+}
+
+/** What a run is computed with, by name. */
+export function currentVersions(): Record<string, string> {
+  const { rankine, node, packages } = collectVersions();
+  return { rankine, code: codeHash().slice(0, 12), node, ...packages };
 }
 
 /** Hashes files by content, each once in a process. What is not on this disk (a hub id) stands for itself. */

@@ -3,17 +3,10 @@ import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { exists, writeAtomic } from '../formats/index.ts';
-import {
-  collectVersions,
-  type Recipe,
-  readMetrics,
-  runPaths,
-  type TrainEvent,
-  type TrainResult,
-} from '../training/index.ts';
+import { type Recipe, readMetrics, runPaths, type TrainEvent, type TrainResult } from '../training/index.ts';
 import type { Planned } from './budget.ts';
 import { judgedHash, scoreOne } from './judge.ts';
-import { runKey } from './key.ts';
+import { currentVersions, runKey } from './key.ts';
 import { runRecipe, type Settings } from './methods.ts';
 import { runProcess } from './process.ts';
 import type { Curve, RunPurpose, StudyRun } from './results.ts';
@@ -38,7 +31,6 @@ export async function doRun(
   const key = runKey(asked, modelHash, dataHash);
   const folder = join(study.output, 'runs', key.slice(0, 16));
   const recipe: Recipe = { ...asked, output: folder };
-  const versions = collectVersions();
   const start: StudyRun = {
     ...{ key, method: plan.method.id, purpose, seed, recipe, folder, modelHash, dataHash },
     state: 'running',
@@ -48,7 +40,7 @@ export async function doRun(
       cores: availableParallelism(),
       threads: recipe.threads ?? availableParallelism(),
     },
-    versions: { rankine: versions.rankine, node: versions.node, ...versions.packages },
+    versions: currentVersions(),
   };
   const failure = await readFailure(folder, key);
   if (failure) {

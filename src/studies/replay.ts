@@ -3,9 +3,9 @@ import { availableParallelism, cpus } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { RankineError } from '../errors.ts';
 import { exists } from '../formats/index.ts';
-import { collectVersions, type Recipe, readRecipe, runPaths, type TrainResult } from '../training/index.ts';
+import { type Recipe, readRecipe, runPaths, type TrainResult } from '../training/index.ts';
 import { judging } from './judge.ts';
-import { contentHasher } from './key.ts';
+import { contentHasher, currentVersions } from './key.ts';
 import { type Outcome, runProcess } from './process.ts';
 import type { StudyRun } from './results.ts';
 import { findRow, RESULT_FILE, readResult, rowFolder } from './rows.ts';
@@ -153,8 +153,7 @@ async function refuseOtherData({ run, recipe }: Row): Promise<void> {
 }
 
 function changes({ versions, hardware }: StudyRun): string[] {
-  const { rankine, node, packages } = collectVersions();
-  const now: Record<string, string> = { rankine, node, ...packages };
+  const now = currentVersions();
   const names = [...new Set([...Object.keys(versions), ...Object.keys(now)])].sort();
   const different = names.filter((name) => versions[name] !== now[name]);
   const [processor, cores] = [cpus()[0]?.model ?? 'unknown', availableParallelism()];
