@@ -39,7 +39,11 @@ const out = process.argv[2] ?? 'runs/experiments/data';
 const data =
   process.argv[3] ?? process.env.RANKINE_DATA ?? new URL('../../shared/data', import.meta.url).pathname;
 const read = (file: string) => gunzipSync(readFileSync(join(data, file))).toString('utf8');
-const lines = (file: string) => read(file).trim().split('\n').map((line) => JSON.parse(line));
+const lines = (file: string) =>
+  read(file)
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
 
 mkdirSync(out, { recursive: true });
 write(out, 'prose', [
