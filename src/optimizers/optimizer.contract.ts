@@ -77,7 +77,8 @@ export function optimizerContract(
     const run = start();
     const goal = new Map(everyRole.map((p) => [p.name, normal(p.shape, `goal/${p.name}`, 0, 0.5)]));
     const before = distance(run, goal);
-    const total = 400;
+    // Enough for methods that move one block of many at a time.
+    const total = 600;
     for (let t = 1; t <= total; t++) {
       await run.step(quadraticGradients(run, goal), 0.05 * (1 - (t - 1) / total), t);
     }
