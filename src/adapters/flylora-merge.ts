@@ -46,7 +46,11 @@ export function mergeFlylora(tasks: readonly PeftAdapter[]): PeftAdapter {
   if (projections.every((name) => others.every((t) => equal(t.tensors[name], first.tensors[name]))))
     return { config: first.config, tensors: averaged(() => true) };
   const dense = standIns(tasks, layers);
-  return { ...dense, tensors: { ...dense.tensors, ...averaged((name) => !factors.has(name)) } };
+  const { base_model_name_or_path, task_type } = first.config;
+  return {
+    config: { ...dense.config, base_model_name_or_path, task_type },
+    tensors: { ...dense.tensors, ...averaged((name) => !factors.has(name)) },
+  };
 }
 
 /** Σ over T tasks of (α/r) B A / T as one product of T r ranks. */

@@ -141,6 +141,43 @@ test('a run of all weights leaves a model and has no adapter to export', async (
   expect(error).toContain('error [training/no-peft]');
 });
 
+test('FlyLoRA adapters of two tasks are averaged into one that knows its base', async () => {
+  const task = (name: string, seed: number) =>
+    succeed(
+      ...[
+        'train',
+        '--model',
+        at('base'),
+        '--data',
+        TEST,
+        '--steps',
+        '1',
+        '--batch',
+        '2',
+        '--adapter',
+        'flylora',
+      ],
+      ...['--set', `seed=${seed}`, '--output', at(name), ...threads],
+    );
+  await task('one', 1);
+  await task('two', 2);
+  const [first, second] = [at('one/adapter'), at('two/adapter')];
+  const merged = await json('merge', '--adapter', first, '--with', second, '--output', at('both'));
+  expect(merged).toEqual({ output: at('both'), tasks: 2, type: 'LORA' });
+  const scored = await json('evaluate', '--adapter', at('both'), '--data', TEST, '--limit', '8', ...threads);
+  expect(scored.loss).toBeGreaterThan(0);
+  const refused = await rankine(
+    'merge',
+    '--adapter',
+    first,
+    '--with',
+    at('run/adapter'),
+    '--output',
+    at('no'),
+  );
+  expect(refused.stderr).toContain('adapters/different-forms');
+}, 60_000);
+
 test('sampling is seeded', async () => {
   const args = [
     '--model',
