@@ -157,7 +157,17 @@ test('FlyLoRA adapters of two tasks are averaged into one that knows its base', 
         '--adapter',
         'flylora',
       ],
-      ...['--set', `seed=${seed}`, '--output', at(name), ...threads],
+      ...[
+        '--rank',
+        '8',
+        '--set',
+        'adapter.active=2',
+        '--set',
+        `seed=${seed}`,
+        '--output',
+        at(name),
+        ...threads,
+      ],
     );
   await task('one', 1);
   await task('two', 2);
