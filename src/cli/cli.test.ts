@@ -185,7 +185,7 @@ test('FlyLoRA adapters of two tasks are averaged into one that knows its base', 
     '--output',
     at('no'),
   );
-  expect(refused.stderr).toContain('adapters/different-forms');
+  expect(refused.error).toContain('adapters/different-forms');
 }, 60_000);
 
 test('sampling is seeded', async () => {
