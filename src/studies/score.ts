@@ -45,7 +45,7 @@ export async function scoreRun(recipe: Recipe, task: ScoreTask): Promise<Scored>
   const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
   try {
     const run = await openTrainedRun(engine, recipe.output, recipe);
-    const scored = await score({ engine, ...run }, recipe, task);
+    const scored = await scoreModel({ engine, ...run }, recipe, task);
     return { ...scored, weightsHash: hashArrays(run.trainables) };
   } finally {
     await engine.dispose();
@@ -56,13 +56,14 @@ export async function scoreRun(recipe: Recipe, task: ScoreTask): Promise<Scored>
 export async function scoreBase(recipe: Recipe, task: ScoreTask): Promise<Scored> {
   const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
   try {
-    return await score({ engine, model: await openModel(recipe.model, recipe.seed) }, recipe, task);
+    return await scoreModel({ engine, model: await openModel(recipe.model, recipe.seed) }, recipe, task);
   } finally {
     await engine.dispose();
   }
 }
 
-async function score(judged: Judged, recipe: Recipe, task: ScoreTask): Promise<Scored> {
+/** Scores a model as it stands. */
+export async function scoreModel(judged: Judged, recipe: Recipe, task: ScoreTask): Promise<Scored> {
   const scores: Scores[] = [];
   if (task.test !== undefined) {
     const rows = await rowScores(judged, recipe, task.test);
