@@ -17,7 +17,7 @@ const SHOWN = 6;
 
 const { createEngine, loadAdapter, loadModel, loadTokenizer, openDataset, resolveModel, train } =
   await built('index.js');
-const { exactMatch } = await built('cli/exact-match.js');
+const { exactMatch } = await built('studies/exact-match.js');
 const { recipeFrom } = await built('cli/recipe.js');
 const { errorText } = await built('cli/report-error.js');
 const { bar, percent, styleFor, table } = await built('cli/terminal/index.js');
