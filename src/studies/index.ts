@@ -8,5 +8,5 @@ export * from './results.ts';
 export { findRow, RESULT_FILE, readResult, recommendedRow, rowFolder, rowName } from './rows.ts';
 export { runStudy, type StudyEvent, type StudyHost, type StudyState } from './run-study.ts';
 export { openStore, type Store } from './store.ts';
-export { METRICS, parseStudy, type Study, type StudyInput, studySchema } from './study.ts';
+export { METRICS, parseStudy, type Study, type StudyInput, storeFile, studySchema } from './study.ts';
 export { recommended } from './verdict.ts';

@@ -1,6 +1,6 @@
 import { forms } from '../adapters/index.ts';
 import { optimizers } from '../optimizers/index.ts';
-import { byName, type Chosen, FULL, parseRecipe, type Recipe } from '../training/index.ts';
+import { byName, FULL, parseRecipe, type Recipe } from '../training/index.ts';
 import type { METHOD_SETS, Study } from './study.ts';
 
 /** One competitor of a study: fields of a recipe that set it apart. */
@@ -108,10 +108,4 @@ function setPath(target: Record<string, unknown>, [head, ...rest]: string[], val
   const unnamed = head === 'optimizer' ? { method: 'adamw' } : {};
   target[head] = { ...(asObject(head, target[head]) ?? unnamed) };
   setPath(target[head] as Record<string, unknown>, rest, value);
-}
-
-/** The name of a recipe's weight form or optimizer with its options, for reports. */
-export function describeChosen({ method, options }: Chosen): string {
-  const settings = Object.entries(options).map(([k, v]) => `${k}=${JSON.stringify(v)}`);
-  return [method, ...settings].join(' ');
 }

@@ -1,5 +1,5 @@
 import { mkdir, readFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { writeAtomic } from '../formats/index.ts';
 import { type TrainEvent, takeLock } from '../training/index.ts';
 import { type Planned, planStudy } from './budget.ts';
@@ -11,7 +11,7 @@ import { settlePace } from './pace.ts';
 import type { Curve, StudyRun } from './results.ts';
 import type { Scored } from './score.ts';
 import { openStore } from './store.ts';
-import type { Study } from './study.ts';
+import { type Study, storeFile } from './study.ts';
 import type { StudyParts } from './study-parts.ts';
 import { tune } from './tune.ts';
 import { rungs, trialSettings } from './tuning.ts';
@@ -84,7 +84,7 @@ function emptyState(study: Study): StudyState {
 }
 
 async function conduct(study: Study, planned: readonly Planned[], host: StudyHost): Promise<StudyState> {
-  const store = await openStore(study.store ?? join(dirname(study.output), 'runs.duckdb'));
+  const store = await openStore(storeFile(study));
   const runs = new Map<string, StudyRun>();
   const curves = new Map<string, readonly Curve[]>();
   const tuned = new Map<string, Settings>();

@@ -16,6 +16,7 @@ import {
 } from '../training/index.ts';
 import { exactMatch } from './exact-match.ts';
 import type { Scores } from './results.ts';
+import { mean, weightedMean } from './statistics.ts';
 import type { Metric } from './study.ts';
 
 /** What a trained model is judged by. */
@@ -123,15 +124,10 @@ function pick(metric: Metric, rows: Awaited<ReturnType<typeof rowScores>>): Scor
   return {
     metric,
     direction: 'min',
-    mean: mean(examples, weights),
+    mean: weightedMean(examples, weights),
     examples,
     weights,
   };
-}
-
-function mean(values: readonly number[], weights?: readonly number[]): number {
-  const total = weights ? weights.reduce((a, b) => a + b, 0) : values.length;
-  return values.reduce((sum, x, i) => sum + x * (weights?.[i] ?? 1), 0) / total;
 }
 
 async function answers(judged: Judged, test: Recipe['data']['train']): Promise<Scores> {

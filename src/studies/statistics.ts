@@ -20,10 +20,11 @@ export function deviation(values: readonly number[]): number {
 
 /** Mean over seeds and examples. */
 export function sampleMean({ seeds, weights }: Sample): number {
-  return mean(seeds.map((scores) => weighted(scores, weights)));
+  return mean(seeds.map((scores) => weightedMean(scores, weights)));
 }
 
-function weighted(scores: readonly number[], weights?: readonly number[]): number {
+/** Mean of one seed's scores. */
+export function weightedMean(scores: readonly number[], weights?: readonly number[]): number {
   if (!weights) return mean(scores);
   const total = weights.reduce((a, b) => a + b, 0);
   return scores.reduce((sum, x, i) => sum + x * weights[i], 0) / total;

@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
 import { checked, datasetSpec } from '../training/index.ts';
@@ -119,4 +120,9 @@ export function parseStudy(input: unknown): Study {
       'Add recipe.data.validation or recipe.data.holdOut; the test data never choose.',
     );
   return { ...study, output: study.output ?? `studies/${study.name}` };
+}
+
+/** File of a study's database: its own choice, else one that the studies beside it share. */
+export function storeFile({ store, output }: Study): string {
+  return store ?? join(dirname(output), 'runs.duckdb');
 }

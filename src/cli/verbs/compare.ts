@@ -13,6 +13,7 @@ import {
   runStudy,
   type Study,
   type StudyState,
+  storeFile,
   studyMarkdown,
   studyMethods,
 } from '../../studies/index.ts';
@@ -127,7 +128,7 @@ async function finish(study: Study, state: StudyState, options: Options): Promis
   await writeAtomic(join(study.output, 'report.md'), markdown);
   await writeAtomic(join(study.output, 'report.html'), renderReport(result));
   if (options.parquet !== undefined) {
-    const store = await openStore(study.store ?? join(study.output, '..', 'runs.duckdb'));
+    const store = await openStore(storeFile(study));
     await store.exportParquet(options.parquet);
   }
   process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `\n${markdown}`);
