@@ -1,22 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blockMatrix, gap, normal, numbers, rehearse } from '../../tests/optimizers.ts';
+import { recorded, recordedParameters, recordedRun } from '../../tests/optimizers-memory.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
-import { array } from '../graph/index.ts';
 import { adafactor } from './adafactor.ts';
 import { type ParameterInfo, stateBytes } from './optimizer.ts';
-
-interface Golden {
-  shapes: Record<string, number[]>;
-  start: Record<string, number[]>;
-  gradients: Record<string, number[][]>;
-  rates: number[];
-  adafactor: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
-}
-
-const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/memory.json', import.meta.url), 'utf8'),
-);
 
 let engine: Engine;
 beforeAll(async () => {
@@ -36,24 +23,10 @@ async function moved(options: Record<string, unknown>, size: number, steps = 1):
 }
 
 describe('20 steps as transformers', () => {
-  it.each(golden.adafactor)('$options', async ({ options, weights }) => {
-    const infos = Object.entries(golden.shapes).map(
-      ([name, shape]): ParameterInfo => ({ name, shape, role: 'other' }),
-    );
-    const run = rehearse(
-      engine,
-      adafactor,
-      options,
-      infos.map((i) => [i, array(golden.start[i.name], i.shape)] as const),
-    );
-    for (const [t, rate] of golden.rates.entries())
-      await run.step(
-        new Map(infos.map((i) => [i.name, array(golden.gradients[i.name][t], i.shape)])),
-        rate,
-        t + 1,
-      );
-    for (const { name } of infos)
-      expect(gap(numbers(run.arrays.get(name)!), weights[name]), name).toBeLessThan(2e-6);
+  it.each(recorded.adafactor)('$options', async ({ options, weights }) => {
+    const parameters = recordedParameters((name, shape) => ({ name, shape, role: 'other' }));
+    for (const [name, own] of await recordedRun(engine, adafactor, options, parameters))
+      expect(gap(own, weights[name]), name).toBeLessThan(2e-6);
   });
 });
 

@@ -1,28 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blockMatrix, gap, normal, numbers, rehearse } from '../../tests/optimizers.ts';
+import { recorded, recordedRun } from '../../tests/optimizers-memory.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
-import { array, type NDArray } from '../graph/index.ts';
+import type { NDArray } from '../graph/index.ts';
 import { type ApolloOptions, apollo, apolloOptions, apolloPiece } from './apollo.ts';
 import { apolloMini } from './apollo-mini.ts';
 import { defineOptimizer, type ParameterInfo, stateBytes } from './optimizer.ts';
 import { perParameter } from './pieces.ts';
-
-interface Golden {
-  shapes: Record<string, [number, number]>;
-  start: Record<string, number[]>;
-  gradients: Record<string, number[][]>;
-  rates: number[];
-  apollo: {
-    options: Record<string, unknown>;
-    weights: Record<string, number[]>;
-    bases: Record<string, number[][]>;
-  }[];
-}
-
-const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/memory.json', import.meta.url), 'utf8'),
-);
 
 let engine: Engine;
 beforeAll(async () => {
@@ -47,23 +31,16 @@ const withBases = (bases: Record<string, number[][]>) =>
       ),
   });
 
-it.each(golden.apollo)('20 steps as apollo-torch: $options', async ({ options, weights, bases }) => {
-  const infos = Object.keys(bases).map((name) => ({ ...blockMatrix(name, ...golden.shapes[name]), name }));
-  const run = rehearse(
-    engine,
-    withBases(bases),
-    options,
-    infos.map((i) => [i, array(golden.start[i.name], i.shape)] as const),
+it.each(recorded.apollo)('20 steps as apollo-torch: $options', async ({ options, weights, bases }) => {
+  const parameters = Object.fromEntries(
+    Object.keys(bases).map((name) => {
+      const [rows, columns] = recorded.shapes[name];
+      return [name, { ...blockMatrix(name, rows, columns), name }];
+    }),
   );
-  for (const [t, rate] of golden.rates.entries())
-    await run.step(
-      new Map(infos.map((i) => [i.name, array(golden.gradients[i.name][t], i.shape)])),
-      rate,
-      t + 1,
-    );
-  for (const { name } of infos) {
+  for (const [name, own] of await recordedRun(engine, withBases(bases), options, parameters)) {
     const size = Math.max(1, ...weights[name].map(Math.abs));
-    expect(gap(numbers(run.arrays.get(name)!), weights[name]) / size, name).toBeLessThan(1e-5);
+    expect(gap(own, weights[name]) / size, name).toBeLessThan(1e-5);
   }
 });
 

@@ -1,22 +1,9 @@
-import { readFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { blockMatrix, gap, normal, numbers, type Rehearsal, rehearse } from '../../tests/optimizers.ts';
+import { recorded, recordedParameters, recordedRun } from '../../tests/optimizers-memory.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
-import { array } from '../graph/index.ts';
 import { badam } from './badam.ts';
 import type { ParameterInfo } from './optimizer.ts';
-
-interface Golden {
-  shapes: Record<string, number[]>;
-  start: Record<string, number[]>;
-  gradients: Record<string, number[][]>;
-  rates: number[];
-  badam: { options: Record<string, unknown>; weights: Record<string, number[]> }[];
-}
-
-const golden: Golden = JSON.parse(
-  readFileSync(new URL('../../tests/golden/optimizers/memory.json', import.meta.url), 'utf8'),
-);
 
 let engine: Engine;
 beforeAll(async () => {
@@ -24,28 +11,16 @@ beforeAll(async () => {
 });
 afterAll(() => engine.dispose());
 
-it.each(golden.badam)(
+it.each(recorded.badam)(
   '20 steps as AdamW made anew for each block: $options',
   async ({ options, weights }) => {
-    const names = Object.keys(golden.shapes);
-    const infos = names.map(
-      (name, i): ParameterInfo => ({ name: `h.${i}.${name}`, shape: golden.shapes[name], role: 'matrix' }),
-    );
-    const run = rehearse(
-      engine,
-      badam,
-      options,
-      infos.map((info, i) => [info, array(golden.start[names[i]], info.shape)] as const),
-    );
-    for (const [t, rate] of golden.rates.entries())
-      await run.step(
-        new Map(infos.map((info, i) => [info.name, array(golden.gradients[names[i]][t], info.shape)])),
-        rate,
-        t + 1,
-      );
-    infos.forEach((info, i) => {
-      expect(gap(numbers(run.arrays.get(info.name)!), weights[names[i]]), info.name).toBeLessThan(2e-6);
-    });
+    const parameters = recordedParameters((name, shape, i) => ({
+      name: `h.${i}.${name}`,
+      shape,
+      role: 'matrix',
+    }));
+    for (const [name, own] of await recordedRun(engine, badam, options, parameters))
+      expect(gap(own, weights[name]), name).toBeLessThan(2e-6);
   },
 );
 
