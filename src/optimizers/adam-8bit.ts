@@ -62,6 +62,12 @@ export function narrowRule(parameter: ParameterInfo, o: AdamwOptions & { epsilon
   };
 }
 
+/** AdamW in the torch form on 8-bit moments, on 32-bit ones where the tensor is small. */
+export function adam8Rule(parameter: ParameterInfo, options: Adam8bitOptions): UpdateRule {
+  const o = { ...options, form: 'torch' } as const;
+  return isNarrow(parameter, o) ? narrowRule(parameter, o) : pieceRule(parameter, adamwPiece(o, parameter));
+}
+
 /** AdamW with both moments in 8 bits, block by block (Dettmers et al. 2022, arXiv 2110.02861). */
 export const adam8bit = defineOptimizer({
   name: 'adam-8bit',
@@ -71,10 +77,5 @@ export const adam8bit = defineOptimizer({
   stateFormula: '2 m n bytes + m n / 32',
   options: adam8bitOptions,
   notices: (parameters, o) => wideNotices('adam-8bit', parameters, o),
-  rules: (parameters, o) =>
-    parameters.map((p) =>
-      isNarrow(p, o)
-        ? narrowRule(p, { ...o, form: 'torch' })
-        : pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p)),
-    ),
+  rules: (parameters, o) => parameters.map((p) => adam8Rule(p, o)),
 });

@@ -1,31 +1,28 @@
 import type { NDArray } from '../graph/index.ts';
+import { hfAdam, type Moments, torchAdam } from './adam-forms.ts';
 import { BLOCK } from './eight-bit.ts';
 import { instantiate, type Kernel } from './eight-bit-kernel.ts';
 import { CHUNK, PLACES, type Singles, singlesInMemory } from './eight-bit-layout.ts';
 import type { HostInputs } from './optimizer.ts';
 
-export interface Adam8Options {
-  readonly beta1: number;
-  readonly beta2: number;
-  readonly epsilon: number;
+export interface Adam8Options extends Moments {
   readonly decay: number;
   /** As in `adamwOptions`. */
   readonly form: 'torch' | 'hf';
+  /** Multiplies the rate of the direction, but not of the decay (default 1). */
+  readonly factor?: number;
 }
 
 /** AdamW on 8-bit moments, in place: what the program says, in one pass over memory and in float32. */
 export function adam8OnHost(
   { parameters, gradients, state, rate, step, clip }: Omit<HostInputs, 'compute'>,
-  { form, ...o }: Adam8Options,
+  { form, decay: share, factor = 1, ...o }: Adam8Options,
 ): void {
-  const [first, second] = [1 - o.beta1 ** step, Math.sqrt(1 - o.beta2 ** step)];
-  const decay = rate * o.decay;
-  const own =
-    form === 'torch'
-      ? { step: rate / first, root: 1 / second }
-      : // Decays the weight as it is after the step.
-        { step: ((rate * second) / first) * (1 - decay), root: 1 };
-  adam8(parameters[0], gradients[0], state, { ...o, ...own, clip, decay });
+  const own = (form === 'torch' ? torchAdam(o) : hfAdam(o)).at(step);
+  const decay = rate * share;
+  // The hf form decays the weight as it is after the step.
+  const size = rate * factor * (form === 'torch' ? 1 : 1 - decay);
+  adam8(parameters[0], gradients[0], state, { ...own, step: size * own.step, clip, decay });
 }
 
 /** The code of 0. */

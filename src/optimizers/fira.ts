@@ -1,10 +1,19 @@
 import { z } from 'zod';
 import { add, div, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
+import { uncorrected } from './adam-forms.ts';
 import { decayOf } from './adamw.ts';
 import { inSubspace, type Lift, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { bitsNotices, galoreOptions, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import { byRateThenDecay, chain, correctBias, limitGrowth, type Piece, pieceRule } from './pieces.ts';
+import {
+  byRateThenDecay,
+  chain,
+  correctBias,
+  limitGrowth,
+  type Piece,
+  pieceRule,
+  scaleByMoments,
+} from './pieces.ts';
 import { type Projection, projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
@@ -55,13 +64,14 @@ function length(x: Tensor, axis?: number): Tensor {
 /** Fira's direction, without bias correction and rate. */
 export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
   const space = projection('fira', parameter, o);
-  return inSubspace(space, o, residualLift(space, o));
+  return inSubspace(space, scaleByMoments(o), residualLift(space, o));
 }
 
 function firaRule(parameter: ParameterInfo, o: FiraOptions): UpdateRule {
   const space = projection('fira', parameter, o);
   const tail = chain(correctBias(o), byRateThenDecay(decayOf(parameter, o.weightDecay)));
-  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, residualLift(space, o), tail);
+  if (isNarrowIn(space, o))
+    return narrowSubspaceRule(parameter, space, uncorrected(o), residualLift(space, o), tail);
   return pieceRule(parameter, chain(withResidual(parameter, o), tail));
 }
 

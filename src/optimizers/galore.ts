@@ -1,11 +1,12 @@
 import { z } from 'zod';
 import { sizeOf } from '../graph/index.ts';
 import { isNarrow, narrowRule, wideNotices } from './adam-8bit.ts';
+import { hfAdam } from './adam-forms.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
 import { liftBack, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay, chain, type Piece, pieceRule, scaleByAdam } from './pieces.ts';
-import { type Projection, projected, projection, projectionOptions } from './projection.ts';
+import { projected, projection, projectionOptions } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 /** AdamW as GaLore and its relatives take it: ε before the bias correction, decay after the step. */
@@ -43,7 +44,8 @@ export function hfAdamw(
 
 type Bits = Pick<GaloreOptions, 'bits' | 'smallest'>;
 
-export function isNarrowIn({ shape }: Pick<Projection, 'shape'>, { bits, smallest }: Bits): boolean {
+/** Whether moments of this shape are kept in 8 bits. */
+export function isNarrowIn({ shape }: Pick<ParameterInfo, 'shape'>, { bits, smallest }: Bits): boolean {
   return bits === 8 && sizeOf(shape) >= smallest;
 }
 
@@ -68,7 +70,8 @@ export function bitsNotices(
 export function galoreRule(parameter: ParameterInfo, o: GaloreOptions, method = 'galore'): UpdateRule {
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
   const space = projection(method, parameter, o);
-  if (isNarrowIn(space, o)) return narrowSubspaceRule(parameter, space, o, liftBack(space, o, o.scale), tail);
+  if (isNarrowIn(space, o))
+    return narrowSubspaceRule(parameter, space, hfAdam(o), liftBack(space, o.scale), tail);
   const adam = scaleByAdam({ ...o, form: 'hf' });
   return pieceRule(parameter, chain(projected(method, parameter, o, adam), tail));
 }

@@ -1,13 +1,12 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
-import { mul, sizeOf, sub } from '../graph/index.ts';
+import { mul, scale, sizeOf, sub } from '../graph/index.ts';
 import { wideNotices } from './adam-8bit.ts';
-import { inEightBits } from './eight-bit.ts';
-import { inSubspace, liftBack } from './eight-bit-subspace.ts';
-import { suffixed } from './factor-pairs.ts';
+import { hfAdam } from './adam-forms.ts';
+import { ruleAround } from './eight-bit-rule.ts';
 import { galoreOptions, galoreRule, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import { byRateThenDecay, scaleByAdam } from './pieces.ts';
+import { byRateThenDecay } from './pieces.ts';
 import { projection } from './projection.ts';
 import { isMatrix } from './select.ts';
 import { alongRow, joined, ratioState, splitGradient, splitWeight, tangentGradient } from './weight-norm.ts';
@@ -50,36 +49,40 @@ function factorRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRul
 function matrixRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRule {
   const axis = alongRow(parameter);
   const space = projection('gradnormlorp', parameter, withRank(parameter, o));
-  const forV = inSubspace(space, o, liftBack(space, o, o.scale), isNarrowIn(space, o) ? 8 : 32);
-  const spec = ratioState(parameter);
-  const adam = scaleByAdam({ ...o, form: 'hf' });
-  const narrow = o.bits === 8 && sizeOf(spec.shape) >= o.smallest;
-  const forG = suffixed(narrow ? inEightBits(adam, { m: true, v: false }) : adam, 'G');
+  const ratio = ratioState(parameter);
+  const adam = (shape: readonly number[]) =>
+    ({ form: hfAdam(o), shape, bits: isNarrowIn({ shape }, o) ? 8 : 32 }) as const;
   const decayed = byRateThenDecay(o.weightDecay);
   const released = o.mode === 'reference';
-  return {
-    parameters: [parameter],
-    state: { ratio: spec, ...forV.state(parameter), ...forG.state({ ...parameter, shape: spec.shape }) },
-    update({ parameters: [W], gradients: [G], state, rate, step }) {
-      const split = splitWeight(W, state.ratio, axis);
-      const { V } = split;
-      const exact = splitGradient(split, G, axis);
-      const g = released ? split.length : split.magnitude;
-      const ofV = forV.apply(released ? G : exact.V, state, { parameter: V, rate, step });
-      const ofG = forG.apply(exact.magnitude, state, { parameter: g, rate, step });
-      const stepV = decayed.apply(ofV.direction, {}, { parameter: V, rate, step }).direction;
-      const ofRate = { parameter: g, rate: mul(rate, o.magnitudeRate), step };
-      const stepG = decayed.apply(ofG.direction, {}, ofRate).direction;
-      const next = joined(sub(V, stepV), sub(g, stepG), axis);
-      return { parameters: [next.W], state: { ...ofV.state, ...ofG.state, ratio: next.ratio } };
+  return ruleAround(
+    {
+      parameters: [parameter],
+      state: { ...space.state, ratio },
+      before({ parameters: [W], gradients: [G], state }) {
+        const exact = splitGradient(splitWeight(W, state.ratio, axis), G, axis);
+        return { V: space.down(released ? G : exact.V, state), G: exact.magnitude };
+      },
+      after({ parameters: [W], state, rate, step }, _, directions) {
+        const { V, length, magnitude } = splitWeight(W, state.ratio, axis);
+        const g = released ? length : magnitude;
+        const ofV = scale(space.up(directions.V, state), o.scale);
+        const stepV = decayed.apply(ofV, {}, { parameter: V, rate, step }).direction;
+        const ofRate = { parameter: g, rate: mul(rate, o.magnitudeRate), step };
+        const stepG = decayed.apply(directions.G, {}, ofRate).direction;
+        const next = joined(sub(V, stepV), sub(g, stepG), axis);
+        return { parameters: [next.W], state: { ratio: next.ratio } };
+      },
+      prepare(inputs) {
+        const { parameters, gradients, state } = inputs;
+        if (!space.due(inputs)) return;
+        const seen = released
+          ? gradients[0]
+          : tangentGradient(parameters[0], state.ratio, gradients[0], axis);
+        space.prepare({ ...inputs, gradients: [seen] });
+      },
     },
-    prepare(inputs) {
-      const { parameters, gradients, state } = inputs;
-      if (!space.due(inputs)) return;
-      const seen = released ? gradients[0] : tangentGradient(parameters[0], state.ratio, gradients[0], axis);
-      space.prepare({ ...inputs, gradients: [seen] });
-    },
-  };
+    { V: adam(space.shape), G: { ...adam(ratio.shape), suffix: 'G' } },
+  );
 }
 
 /** @throws RankineError `optimizers/no-magnitudes` */

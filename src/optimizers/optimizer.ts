@@ -77,6 +77,8 @@ export interface UpdateRule {
   prepare?(inputs: PrepareInputs): void | Promise<void>;
   /** `update` written by hand for the CPU, where neither a loop nor ONNX is fast; the contract test holds both together. */
   host?(inputs: HostInputs): void | Promise<void>;
+  /** Bytes of the arrays that `host` makes in a step and lets go of again; default: none. */
+  readonly hostBytes?: number;
   /** Steps without state (the block's turn is another's): the state is freed and starts at zero again after them. */
   readonly idle?: IdleSteps;
 }

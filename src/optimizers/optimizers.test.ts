@@ -10,6 +10,8 @@ const variants: Record<string, Record<string, unknown>[]> = {
     { rank: 2, gap: 20 },
     { rank: 2, gap: 20, mode: 'reference' },
     { rank: 2, gap: 20, bits: 8, smallest: 1, epsilon: 1e-3 },
+    // The magnitudes keep 32 bits.
+    { rank: 2, gap: 20, bits: 8, smallest: 8, epsilon: 1e-3 },
   ],
   'lora-pro': [{}, { moments: 'light' }, { moments: 'none' }],
   'adam-8bit': [{ smallest: 1, embeddings: '8-bit' }],

@@ -54,11 +54,20 @@ export function sinceTurn(step: Tensor, gap: number): Tensor {
   return sub(step, mul(floor(div(sub(step, 1), gap)), gap));
 }
 
+/** What `sinceTurn` gives, of a number. */
+export function placeInTurn(step: number, gap: number): number {
+  return ((step - 1) % gap) + 1;
+}
+
+/** A piece that counts its steps anew where a turn begins; its state stays. */
+export function countEachTurn(inner: Piece, gap: number): Piece {
+  return { ...inner, apply: (g, s, c) => inner.apply(g, s, { ...c, step: sinceTurn(c.step, gap) }) };
+}
+
 /** A piece that forgets its state, and counts its steps anew, where a turn begins: also where it has two turns running. */
 export function anewEachTurn(inner: Piece, gap: number): Piece {
   return {
-    state: inner.state,
-    apply: (g, s, c) => inner.apply(g, s, { ...c, step: sinceTurn(c.step, gap) }),
+    ...countEachTurn(inner, gap),
     prepare({ step, state }) {
       if ((step - 1) % gap === 0) for (const array of Object.values(state)) array.data.fill(0 as never);
     },
