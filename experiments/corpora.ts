@@ -1,6 +1,6 @@
 /**
  * Writes the corpora of the experiments as `{text}` documents, each split by content hash into `train`, `valid` and
- * `test`: `prose` (WikiText, worked sums, instructions), on which the base of the experiments is trained, and
+ * `test`: `wikitext`; `prose` (WikiText and worked sums), on which the base of the experiments is trained; and
  * `shakespeare`, which it never saw and is adapted to.
  *
  *     npx tsx experiments/corpora.ts runs/experiments/data [DATA]
@@ -17,10 +17,19 @@ import { wikitextParagraphs } from '../scripts/quickstart/detokenise.ts';
 /** Of 256 documents so many are for validation, and as many for the test. */
 const HELD_OUT = 13;
 
+interface Labelled {
+  readonly text: string;
+  readonly label: number;
+}
+
 type Split = 'train' | 'valid' | 'test';
 
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
 function splitOf(text: string): Split {
-  const byte = createHash('sha256').update(text).digest()[31];
+  const byte = Number.parseInt(hashOf(text).slice(-2), 16);
   if (byte < HELD_OUT) return 'valid';
   return byte < 2 * HELD_OUT ? 'test' : 'train';
 }
@@ -35,6 +44,40 @@ function write(out: string, name: string, documents: readonly string[]): void {
   }
 }
 
+/**
+ * SST-2 as `{text, label}`: train and validation from its training phrases, of whole clauses; the test from its
+ * development sentences that the training phrases do not hold.
+ */
+function writeSentiment(out: string): void {
+  const seen = new Set(rowsOf('ft/glue/sst2.train.tsv.gz').map(({ text }) => text));
+  const byHash = (rows: readonly Labelled[]) =>
+    [...rows].sort((a, b) => (hashOf(a.text) < hashOf(b.text) ? -1 : 1));
+  const clauses = byHash(
+    rowsOf('ft/glue/sst2.train.tsv.gz').filter(({ text }) => text.split(' ').length >= 8),
+  );
+  const sentences = byHash(rowsOf('ft/glue/sst2.dev.tsv.gz').filter(({ text }) => !seen.has(text)));
+  const sets = {
+    train: clauses.slice(0, 4000),
+    valid: clauses.slice(4000, 4400),
+    test: sentences.slice(0, 800),
+  };
+  for (const [split, rows] of Object.entries(sets)) {
+    const path = join(out, `sst2.${split}.jsonl`);
+    writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+    console.log(`${path}: ${rows.length} sentences`);
+  }
+}
+
+function rowsOf(file: string): Labelled[] {
+  const rows = read(file).trim().split('\n').slice(1);
+  const pairs = rows.map((row) => row.split('\t'));
+  return [
+    ...new Map(
+      pairs.map(([text, label]) => [text.trim(), { text: text.trim(), label: Number(label) }]),
+    ).values(),
+  ];
+}
+
 const out = process.argv[2] ?? 'runs/experiments/data';
 const data =
   process.argv[3] ?? process.env.RANKINE_DATA ?? new URL('../../shared/data', import.meta.url).pathname;
@@ -46,8 +89,8 @@ const lines = (file: string) =>
     .map((line) => JSON.parse(line));
 
 mkdirSync(out, { recursive: true });
-write(out, 'prose', [
-  ...pack(wikitextParagraphs(read('text/wikitext2.valid.txt.gz')), '\n'),
-  ...lines('ft/gsm8k.train.jsonl.gz').map(gsm8kDocument),
-]);
+const wikitext = pack(wikitextParagraphs(read('text/wikitext2.valid.txt.gz')), '\n');
+write(out, 'wikitext', wikitext);
+write(out, 'prose', [...wikitext, ...lines('ft/gsm8k.train.jsonl.gz').map(gsm8kDocument)]);
+writeSentiment(out);
 write(out, 'shakespeare', pack(read('text/tinyshakespeare.txt.gz').split('\n\n'), '\n\n'));
