@@ -6,6 +6,7 @@ const read = (path) => readFileSync(new URL(path, root), 'utf8');
 const { properties } = JSON.parse(read('dist/recipe.schema.json'));
 const OBJECTS = ['model', 'data'];
 const METHODS = ['adapter', 'optimizer'];
+const FULL = 'full';
 
 const text = [
   '# Recipes',
@@ -119,12 +120,13 @@ function datasetFields() {
   return objectOf(objectOf(properties.data).properties.train).properties;
 }
 
-/** Options that all methods of a kind share, then what each has of its own. */
+/** Options that all methods of a kind share (but full training, which is none of the forms), then what each has of its own. */
 function methodSections(kind) {
   const methods = objectsOf(properties[kind]).filter((m) => m.properties?.method?.const);
   const optional = methods.filter((m) => Object.keys(m.properties).length > 1);
-  const same = ([key, node]) => optional.every((m) => equal(m.properties[key], node));
-  const shared = Object.fromEntries(Object.entries(optional[0].properties).filter(same));
+  const alike = optional.filter((m) => m.properties.method.const !== FULL);
+  const same = ([key, node]) => alike.every((m) => equal(m.properties[key], node));
+  const shared = Object.fromEntries(Object.entries(alike[0].properties).filter(same));
   // Methods with the same options stand together.
   const groups = new Map();
   for (const m of methods) {
@@ -141,7 +143,9 @@ function methodSections(kind) {
     '',
     ...methods.map((m) => `- \`${m.properties.method.const}\`${m.description ? `: ${m.description}` : ''}`),
     '',
-    ...(Object.keys(shared).length > 0 ? section(`${kind}: options of all methods`, shared) : []),
+    ...(Object.keys(shared).length > 0
+      ? section(`${kind}: options of all ${kind === 'adapter' ? 'weight forms' : 'methods'}`, shared)
+      : []),
     ...[...groups.values()].flatMap(({ fields, names }) =>
       section(`${kind}: options of ${names.join(', ')}`, fields),
     ),

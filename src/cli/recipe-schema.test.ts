@@ -13,6 +13,7 @@ const base = { model: 'm', data: 'd' };
 test('it accepts what a recipe may say, defaults left out', () => {
   expect(valid(base)).toBe(true);
   expect(valid({ ...base, adapter: 'full', optimizer: { method: 'lora+', ratio: 8 } })).toBe(true);
+  expect(valid({ ...base, adapter: { method: 'full', modules: ['classifier'] } })).toBe(true);
   expect(valid({ ...base, $schema: 'x', adapter: { method: 'lora', rank: 4, targets: ['q_proj'] } })).toBe(
     true,
   );
@@ -26,6 +27,7 @@ test('and refuses unknown keys, unknown methods and options of another method', 
   expect(valid({ ...base, adapter: 'lroa' })).toBe(false);
   expect(valid({ ...base, adapter: { method: 'lora', rnk: 4 } })).toBe(false);
   expect(valid({ ...base, adapter: { method: 'lora', rank: 'four' } })).toBe(false);
+  expect(valid({ ...base, adapter: { method: 'full', rank: 4 } })).toBe(false);
   expect(valid({ ...base, optimizer: { method: 'lion', ratio: 8 } })).toBe(false);
 });
 

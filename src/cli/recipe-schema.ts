@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { forms } from '../adapters/index.ts';
 import { optimizers } from '../optimizers/index.ts';
-import { FULL, recipeSchema } from '../training/index.ts';
+import { FULL, fullOptions, recipeSchema } from '../training/index.ts';
 
 interface Method {
   readonly name: string;
@@ -16,17 +16,19 @@ interface Method {
 export function recipeJsonSchema(): Record<string, unknown> {
   const schema = recipeSchema.extend({
     $schema: z.string().optional().describe('where editors find this schema'),
-    adapter: choice(forms, [FULL]).optional().describe(describeOf('adapter')),
-    optimizer: choice(optimizers, []).optional().describe(describeOf('optimizer')),
+    adapter: choice([...forms, full])
+      .optional()
+      .describe(describeOf('adapter')),
+    optimizer: choice(optimizers).optional().describe(describeOf('optimizer')),
   });
   return { title: 'Rankine recipe', ...z.toJSONSchema(schema, { io: 'input' }) };
 }
 
+const full: Method = { name: FULL, title: 'every weight, or those of some modules', options: fullOptions };
+
 /** A method by name alone, or with its options. */
-function choice(methods: readonly Method[], others: readonly string[]): z.ZodType {
-  const names = [...methods.map((m) => m.name), ...others];
-  const alone = others.map((name) => z.strictObject({ method: z.literal(name) }));
-  return z.union([z.enum(names), ...methods.map(withOptions), ...alone]);
+function choice(methods: readonly Method[]): z.ZodType {
+  return z.union([z.enum(methods.map((m) => m.name)), ...methods.map(withOptions)]);
 }
 
 function withOptions({ name, title, options }: Method): z.ZodType {

@@ -97,6 +97,17 @@ describe('loading', () => {
     });
   });
 
+  it('draws the output layer of as many other classes anew, but not where nobody named them', async () => {
+    const named = (names: readonly string[]) => ({ ...BERT, id2label: Object.fromEntries(names.entries()) });
+    const weights = weightsOf(BERT);
+    const labels = ['bad', 'good'];
+    const other = await load(named(['no', 'yes']), weights, { labels });
+    expect(other.fresh).toEqual(['classifier.weight', 'classifier.bias']);
+    for (const known of [['LABEL_0', 'LABEL_1'], labels])
+      expect((await load(named(known), weights, { labels })).fresh).toEqual([]);
+    expect((await load(named(['no', 'yes']), weights, { labels: 2 })).fresh).toEqual([]);
+  });
+
   it('names a missing tensor, a wrong shape, and what it does not use', async () => {
     const { 'model.norm.weight': norm, ...rest } = weightsOf(LLAMA);
     await expect(load(LLAMA, rest)).rejects.toMatchObject({

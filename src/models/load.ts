@@ -19,8 +19,8 @@ export interface LoadOptions {
 
 /**
  * Reads a Hugging Face model folder. Every tensor is checked by name and shape; a base-model checkpoint loads into a
- * model with a head and the reverse; a classification head that is missing, or that has other classes than `labels`,
- * is freshly drawn, and `notices` says so. Pooling and normalization of a sentence-transformers folder are added to the
+ * model with a head and the reverse; a classification head that is missing, or whose output layer is of other classes than
+ * `labels` (another number, or other names), is freshly drawn, and `notices` says so. Pooling and normalization of a sentence-transformers folder are added to the
  * configuration as `sentence_embedding`.
  *
  * @throws RankineError `formats/missing-tensor`, `formats/tensor-shape`, `models/quantized`, `models/labels`, those of `openCheckpoint` and `architectureOf`
@@ -50,8 +50,10 @@ export async function modelFrom(checkpoint: Checkpoint, options: LoadOptions = {
   if (config !== labelled)
     notices.push('The stored lm_head.weight differs from the embeddings, so the two are not tied.');
   const fresh: string[] = [];
+  const renamed = hasOtherNames(checkpoint.config, config) ? architecture.layers.at(-1)!.name : undefined;
   for (const [name, spec] of architecture.parameters) {
-    const source = usable(checkpoint, stored.get(name), name, spec, options);
+    const ofOthers = spec.head && name.replace(/\.[^.]+$/, '') === renamed;
+    const source = ofOthers ? undefined : usable(checkpoint, stored.get(name), name, spec, options);
     if (!source) fresh.push(name);
     weights.set(name, source ? await checkpoint.read(source) : drawParameter(name, spec, options.seed ?? 0));
   }
@@ -67,6 +69,21 @@ function refuseQuantized({ folder, config }: Checkpoint): void {
     `The weights in ${folder} are quantized (${(config.quantization_config as ModelConfig).quant_method}).`,
     'Use the checkpoint that they were made of.',
   );
+}
+
+/** True where both configurations name their classes, but not the same ones in the same order. */
+function hasOtherNames(stored: ModelConfig, asked: ModelConfig): boolean {
+  const [before, now] = [classNames(stored), classNames(asked)];
+  return before !== undefined && now !== undefined && before.join('\n') !== now.join('\n');
+}
+
+/** The names of the classes in their order; undefined where there are none but LABEL_0, LABEL_1, … */
+function classNames({ id2label }: ModelConfig): string[] | undefined {
+  if (!id2label) return undefined;
+  const names = Object.entries(id2label as Record<string, string>)
+    .sort(([a], [b]) => Number(a) - Number(b))
+    .map(([, name]) => name);
+  return names.every((name, i) => name === `LABEL_${i}`) ? undefined : names;
 }
 
 /** The stored tensor of a parameter, or undefined where a fresh one must do. */

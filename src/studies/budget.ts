@@ -1,7 +1,17 @@
 import { forms } from '../adapters/index.ts';
 import { RankineError } from '../errors.ts';
 import { sizeOf } from '../graph/index.ts';
-import { FULL, modelConfig, type Predictor, predictor, type Recipe, runShapes } from '../training/index.ts';
+import type { ModelConfig } from '../models/index.ts';
+import {
+  FULL,
+  modelConfig,
+  type Predictor,
+  predictor,
+  type Recipe,
+  runShapes,
+  withClassesOfImages,
+} from '../training/index.ts';
+import { canonical } from './key.ts';
 import { type Method, runRecipe, type Settings } from './methods.ts';
 import type { PlanRow } from './results.ts';
 import type { Study } from './study.ts';
@@ -34,13 +44,14 @@ export interface Planned {
 export async function planStudy(study: Study, methods: readonly Method[]): Promise<Planned[]> {
   const place = { seed: study.seeds[0], output: study.output };
   let predict: Predictor | undefined;
+  const count = trainableCounter();
   const planned: Planned[] = [];
   for (const method of methods) {
     try {
       const settings = stepsSettings(study, runRecipe(study, method, {}, place));
       const asGiven = runRecipe(study, method, settings, place);
       predict ??= await predictor(asGiven);
-      planned.push(await withinBudget(study, method, settings, predict));
+      planned.push(await withinBudget(study, method, settings, { predict, count }));
     } catch (error) {
       if (!(error instanceof RankineError) || isOfStudy(error)) throw error;
       planned.push(refused(method, error.message));
@@ -89,15 +100,15 @@ async function withinBudget(
   study: Study,
   method: Method,
   settings: Settings,
-  predict: Predictor,
+  { predict, count }: { predict: Predictor; count: Count },
 ): Promise<Planned> {
   const { budget } = study;
   const place = { seed: study.seeds[0], output: study.output };
   const chosen =
-    budget?.trainable === undefined ? {} : await sizeFor(study, method, settings, budget.trainable);
+    budget?.trainable === undefined ? {} : await sizeFor(study, method, settings, budget.trainable, count);
   const all = { ...settings, ...chosen };
   const recipe = runRecipe(study, method, all, place);
-  const trainable = await countTrainable(recipe);
+  const trainable = await count(recipe);
   const { peak } = predict(recipe);
   const row = {
     method: method.id,
@@ -115,16 +126,32 @@ async function withinBudget(
   return { method, settings: all, row: { ...row, fits: true } };
 }
 
-async function countTrainable(recipe: Recipe): Promise<number> {
-  const { trainables } = runShapes(recipe, await modelConfig(recipe.model));
-  return trainables.reduce((n, t) => n + sizeOf(t.info.shape), 0);
+/** How many numbers a run trains. */
+type Count = (recipe: Recipe) => Promise<number>;
+
+/** Counts from shapes; the classes that images name are looked for once a model and data set. */
+function trainableCounter(): Count {
+  const configs = new Map<string, Promise<ModelConfig>>();
+  return async (recipe) => {
+    const key = canonical([recipe.model, recipe.data.train]);
+    const config = configs.get(key) ?? withClassesOfImages(recipe).then(({ model }) => modelConfig(model));
+    configs.set(key, config);
+    const { trainables } = runShapes(recipe, await config);
+    return trainables.reduce((n, t) => n + sizeOf(t.info.shape), 0);
+  };
 }
 
 /**
  * The options of a form that bring its count nearest below the budget. A method that sets its own size keeps it, as does
  * one whose every size is refused by the model's layers (then its reason is that of the last).
  */
-async function sizeFor(study: Study, method: Method, settings: Settings, limit: number): Promise<Settings> {
+async function sizeFor(
+  study: Study,
+  method: Method,
+  settings: Settings,
+  limit: number,
+  trainable: Count,
+): Promise<Settings> {
   const place = { seed: study.seeds[0], output: study.output };
   const { adapter } = runRecipe(study, method, settings, place);
   const form = forms.find((f) => f.name === adapter.method);
@@ -136,7 +163,7 @@ async function sizeFor(study: Study, method: Method, settings: Settings, limit: 
     const sized = Object.entries(form.sized?.(n) ?? { rank: n });
     const own = Object.fromEntries(sized.map(([key, value]) => [`adapter.${key}`, value]));
     try {
-      const count = await countTrainable(runRecipe(study, method, { ...settings, ...own }, place));
+      const count = await trainable(runRecipe(study, method, { ...settings, ...own }, place));
       if (count <= limit && count > (best?.count ?? 0)) best = { settings: own, count };
       if (count < (smallest?.count ?? Number.POSITIVE_INFINITY)) smallest = { settings: own, count };
     } catch (error) {

@@ -1,4 +1,5 @@
 import { RankineError } from '../errors.ts';
+import { withClassesOfImages } from '../training/index.ts';
 import type { Planned } from './budget.ts';
 import { canonical, hashText } from './key.ts';
 import { runRecipe } from './methods.ts';
@@ -19,9 +20,9 @@ export async function baseScores({ study, store, hasher, judged, host }: StudyPa
     seed: study.seeds[0],
     output: study.output,
   });
+  const { init, labels } = (await withClassesOfImages(recipe)).model;
   // A head that is drawn afresh knows nothing before training.
-  if (recipe.model.init === 'random' || recipe.model.labels !== undefined || host.signal.aborted)
-    return undefined;
+  if (init === 'random' || labels !== undefined || host.signal.aborted) return undefined;
   // How rows are read changes what they score, not which rows are trained on.
   const { train: _train, validation: _validation, holdOut: _holdOut, ...reading } = recipe.data;
   const key = hashText(canonical(['base', await hasher.model(recipe.model), recipe.model, reading]));

@@ -3,6 +3,7 @@ import { basename, join, resolve } from 'node:path';
 import { RankineError } from '../errors.ts';
 import { exists } from '../formats/index.ts';
 import type { StudyResult, StudyRun } from './results.ts';
+import { validationSign } from './validation.ts';
 import { recommended } from './verdict.ts';
 
 /** What a study leaves in its folder. */
@@ -59,7 +60,7 @@ export function findRow(result: StudyResult, row: string): StudyRun {
  */
 export function recommendedRow(result: StudyResult): StudyRun {
   const rows = recommended(result)?.runs.filter((r) => r.state === 'done') ?? [];
-  const sign = result.metric.name === 'accuracy' ? -1 : 1;
+  const sign = validationSign(result.curves[rows[0]?.key]);
   const [best] = [...rows].sort((a, b) => sign * ((a.validation ?? 0) - (b.validation ?? 0)));
   if (best) return best;
   throw new RankineError(

@@ -13,6 +13,7 @@ import {
   parseRecipe,
   type Recipe,
   type Trainable,
+  withClassesOfImages,
 } from '../training/index.ts';
 import { exactMatch } from './exact-match.ts';
 import type { Scores } from './results.ts';
@@ -42,7 +43,8 @@ interface Judged {
 }
 
 /** Scores a finished run: its best checkpoint, or its last where it has no validation. */
-export async function scoreRun(recipe: Recipe, task: ScoreTask): Promise<Scored> {
+export async function scoreRun(given: Recipe, task: ScoreTask): Promise<Scored> {
+  const recipe = await withClassesOfImages(given);
   const engine = await createEngine({ device: recipe.device, threads: recipe.threads });
   try {
     const run = await openTrainedRun(engine, recipe.output, recipe);

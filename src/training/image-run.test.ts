@@ -11,7 +11,7 @@ import {
   temporaryFolder,
 } from '../../tests/training/tiny-folder.ts';
 import { lazyTensors, readPeftAdapter, writeCheckpoint } from '../formats/index.ts';
-import { createModel } from '../models/index.ts';
+import { createModel, loadModel } from '../models/index.ts';
 import { estimateRun } from './estimate-run.ts';
 import type { RecipeInput } from './recipe.ts';
 
@@ -119,6 +119,41 @@ it('keeps the classes of a model that knows the data’s, and takes those that t
   await expect(
     runTiny({ ...short, model: { path: at('vit'), labels }, output: at('few') }),
   ).rejects.toMatchObject({ code: 'data/label', message: expect.stringContaining('blue/0.png') });
+});
+
+it('trains a head alone: the rest of the model stays as it is', async () => {
+  const adapter = { method: 'full', modules: ['classifier'] };
+  const run = await runTiny({ ...recipe, adapter, output: at('head') });
+  expect(run.trainable).toBe(3 * 16 + 3);
+  expect(run.artifact).toBe(at('head/model'));
+  const [before, after] = [await loadModel(at('vit')), await loadModel(run.artifact!)];
+  const changed = [...after.weights].filter(([name, { data }]) => {
+    const old = before.weights.get(name)!.data;
+    return data.length !== old.length || data.some((v, i) => v !== old[i]);
+  });
+  expect(changed.map(([name]) => name)).toEqual(['classifier.weight', 'classifier.bias']);
+  const layers = await runTiny({ ...recipe, adapter, execution: 'blockwise', output: at('head-layers') });
+  expect(Math.abs(layers.evaluation!.loss - run.evaluation!.loss)).toBeLessThan(1e-4);
+  await expect(
+    runTiny({ ...recipe, adapter: { method: 'full', modules: ['score'] }, output: at('no-head') }),
+  ).rejects.toMatchObject({ code: 'training/no-module', message: expect.stringContaining('classifier') });
+}, 60_000);
+
+it('starts anew at the classes of other folders, though they are as many', async () => {
+  const other = writeImages('others', { cyan: [0, 5, 5], pink: [5, 0, 5] }, 2);
+  const short = { ...recipe, adapter: { method: 'full', modules: ['classifier'] }, steps: 1 };
+  const two = { ...config, id2label: { 0: 'red', 1: 'green' } };
+  await writeCheckpoint(
+    at('two'),
+    two,
+    lazyTensors(Object.fromEntries(createModel(two, undefined, 3).weights)),
+    {},
+  );
+  const { events } = await runTiny({ ...short, model: at('two'), data: other, output: at('anew') });
+  expect(events).toContainEqual({
+    type: 'notice',
+    text: expect.stringMatching(/^Freshly.*classifier\.bias/),
+  });
 });
 
 it('names what is wrong', async () => {

@@ -4,6 +4,7 @@ export { mergedWeight, toPeftAdapter, writeAdapter, writeMerged } from './artifa
 export { modelConfig, openModel } from './base-model.ts';
 export * from './best.ts';
 export * from './checkpoints.ts';
+export { withClassesOfImages } from './classes.ts';
 export * from './early-stop.ts';
 export type { MemoryEstimate } from './estimate.ts';
 export {
@@ -26,6 +27,7 @@ export {
   type Chosen,
   datasetSpec,
   FULL,
+  fullOptions,
   parseRecipe,
   type Recipe,
   type RecipeInput,

@@ -5,7 +5,7 @@ import { optimizers } from '../optimizers/index.ts';
 import { type Adaptation, adapt, discardedWeights } from './adaptation.ts';
 import { openModel } from './base-model.ts';
 import type { Setup } from './execution.ts';
-import { FULL, type Recipe } from './recipe.ts';
+import { FULL, type Recipe, trainedModules } from './recipe.ts';
 import { byName } from './recipe-errors.ts';
 import type { Live } from './run-state.ts';
 import { type Schedule, schedule } from './schedules.ts';
@@ -43,7 +43,7 @@ export async function prepare(recipe: Recipe, notice: (text: string) => void): P
   const adaptation = await adaptAtStart(engine, model, recipe, async () => feed);
   holdFactors(engine, adaptation);
   for (const name of discardedWeights(adaptation)) engine.ledger.free(name);
-  const list = trainables(model, adaptation);
+  const list = trainables(model, adaptation, trainedModules(recipe));
   const setup: Setup = { engine, model, adaptation, trainables: list, seed: recipe.seed };
   const method = byName(optimizers, recipe.optimizer.method, 'optimizer', []);
   const infos = list.map((t) => t.info);

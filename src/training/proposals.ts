@@ -2,7 +2,7 @@ import type { AdapterOptions } from '../adapters/index.ts';
 import { RankineError } from '../errors.ts';
 import { optimizers } from '../optimizers/index.ts';
 import { type EstimateRunOptions, type Predictor, predictor, type RunEstimate } from './estimate-run.ts';
-import { FULL, parseRecipe, type Recipe } from './recipe.ts';
+import { FULL, parseRecipe, type Recipe, trainedModules } from './recipe.ts';
 
 /** Fields of the recipe, by path, with other values. */
 export type Changes = Readonly<Record<string, string | number>>;
@@ -77,7 +77,7 @@ function concessions(recipe: Recipe, { length }: RunEstimate): Concession[] {
       changes: { 'data.maxLength': n },
     })),
     smallerRanks(recipe),
-    recipe.adapter.method === FULL
+    recipe.adapter.method === FULL && trainedModules(recipe) === undefined
       ? [{ loss: 'factors of rank 8 train instead of all weights', changes: { 'adapter.method': 'lora' } }]
       : [],
   ];

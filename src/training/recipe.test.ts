@@ -42,6 +42,11 @@ it.each<[string, Record<string, unknown>, Record<string, unknown>]>([
   ['a schedule by name', { schedule: 'cosine' }, { schedule: { kind: 'cosine', warmup: 0, final: 0 } }],
   ['steps alone', { steps: 7 }, { steps: 7 }],
   ['a share of an epoch', { epochs: 0.5 }, { epochs: 0.5 }],
+  [
+    'modules alone',
+    { adapter: { method: 'full', modules: ['score'] } },
+    { rate: 2e-5, adapter: { method: 'full', options: { modules: ['score'] } } },
+  ],
   ['classes by name', { model: { path: 'm', labels: ['no', 'yes'] } }, { model: { labels: ['no', 'yes'] } }],
   [
     'a described data set',
@@ -128,7 +133,7 @@ const bad: Record<string, Bad> = {
   'an option for full training': {
     fields: { adapter: { method: 'full', rank: 4 } },
     code: 'recipe/unknown-key',
-    says: ['"adapter.rank"', 'takes no options'],
+    says: ['"adapter.rank"', 'Known keys: modules'],
   },
   'an option of the wrong type': {
     fields: { adapter: { method: 'lora', rank: 'high' } },

@@ -207,8 +207,21 @@ export interface Recipe
   readonly rate: number;
 }
 
-/** Trains every weight: no weight form. */
+/** Trains the weights themselves: no weight form. */
 export const FULL = 'full';
+
+export const fullOptions = z.strictObject({
+  modules: z
+    .array(z.string())
+    .min(1)
+    .optional()
+    .describe('modules that are trained, by suffix; the others stay as they are (default: all)'),
+});
+
+/** The modules that a recipe without a weight form trains; undefined: all, or there is a form. */
+export function trainedModules({ adapter }: Pick<Recipe, 'adapter'>): readonly string[] | undefined {
+  return adapter.method === FULL ? (adapter.options as z.output<typeof fullOptions>).modules : undefined;
+}
 
 /**
  * Checks a recipe and fills in its defaults.
@@ -252,7 +265,7 @@ function refuseContradictions(recipe: Parsed, data: z.output<typeof dataSpec>): 
 
 function chooseAdapter(chosen: Parsed['adapter']): Chosen {
   const { method, ...options } = typeof chosen === 'string' ? { method: chosen } : chosen;
-  if (method === FULL) return { method, options: checked(z.strictObject({}), options, 'adapter') };
+  if (method === FULL) return { method, options: checked(fullOptions, options, 'adapter') };
   const form = byName(forms, method, 'adapter', [FULL]);
   return { method, options: checked(form.options, options, 'adapter') };
 }

@@ -5,7 +5,7 @@ import { architectureOf, type Model, type ModelConfig } from '../models/index.ts
 import { optimizers, type UpdateRule } from '../optimizers/index.ts';
 import type { Adaptation } from './adaptation.ts';
 import type { Traced } from './execution.ts';
-import { FULL, type Recipe } from './recipe.ts';
+import { FULL, type Recipe, trainedModules } from './recipe.ts';
 import { byName } from './recipe-errors.ts';
 import { trainables } from './trainables.ts';
 
@@ -24,7 +24,7 @@ export interface RunShapes extends Traced {
 export function runShapes(recipe: Recipe, config: ModelConfig): RunShapes {
   const model = shapeOnlyModel(recipe.model, config);
   const adapted = shapeOnlyAdaptation(recipe, model);
-  const list = trainables(model, adapted?.adaptation);
+  const list = trainables(model, adapted?.adaptation, trainedModules(recipe));
   const { method, options } = recipe.optimizer;
   const rules = byName(optimizers, method, 'optimizer', []).rules(
     list.map((t) => t.info),

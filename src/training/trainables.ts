@@ -11,15 +11,28 @@ export interface Trainable {
   readonly array: NDArray;
 }
 
-/** Everything that a run trains: a form's factors, biases and whole modules beside it; or, without a form, every weight. */
-export function trainables(model: Model, adaptation: Adaptation | undefined): Trainable[] {
+/**
+ * Everything that a run trains: a form's factors, biases and whole modules beside it; or, without a form, every weight, or
+ * those of some modules.
+ *
+ * @param modules without a form: what is trained, by suffix (default: all)
+ * @throws RankineError `training/no-module`
+ */
+export function trainables(
+  model: Model,
+  adaptation: Adaptation | undefined,
+  modules?: readonly string[],
+): Trainable[] {
   const { architecture } = model;
   const base = (name: string): Trainable => ({
     info: baseParameter(architecture, name),
     array: model.weights.get(name)!,
   });
   const names = [...architecture.parameters.keys()];
-  if (!adaptation) return names.map(base);
+  if (!adaptation) {
+    checkModules(architecture, modules ?? [], 'adapter.modules');
+    return names.filter((name) => !modules || ofModules(name, modules, model)).map(base);
+  }
   const factors = adaptation.layers.flatMap((layer) =>
     Object.entries(layer.trainable).map(([factor, array]) => ({
       info: {
@@ -33,7 +46,7 @@ export function trainables(model: Model, adaptation: Adaptation | undefined): Tr
       array,
     })),
   );
-  checkModules(architecture, adaptation.options.modulesToSave);
+  checkModules(architecture, adaptation.options.modulesToSave, 'modulesToSave');
   const discarded = discardedWeights(adaptation);
   const extra = names.filter((name) => !discarded.has(name) && besideForm(name, adaptation, model));
   return [...factors, ...extra.map(base)];
@@ -46,12 +59,19 @@ function isProduct(factor: string): boolean {
 
 function besideForm(name: string, adaptation: Adaptation, model: Model): boolean {
   const { bias, modulesToSave } = adaptation.options;
-  const module = name.replace(/\.[^.]+$/, '');
-  if (modulesToSave.some((m) => within(m, module))) return true;
-  // A head that was drawn afresh is worth nothing untrained.
-  if (model.fresh.includes(name)) return true;
+  if (ofModules(name, modulesToSave, model)) return true;
+  const module = moduleOf(name);
   if (!name.endsWith('.bias') || bias === 'none') return false;
   return bias === 'all' || adaptation.layers.some((l) => l.spec.name === module);
+}
+
+/** True for a parameter of one of the modules, and for one that was drawn afresh: untrained, it is worth nothing. */
+function ofModules(name: string, modules: readonly string[], model: Model): boolean {
+  return modules.some((m) => within(m, moduleOf(name))) || model.fresh.includes(name);
+}
+
+function moduleOf(parameter: string): string {
+  return parameter.replace(/\.[^.]+$/, '');
 }
 
 /** True for a module called `saved` at the end of its path, and for all that it contains. */
@@ -60,14 +80,14 @@ function within(saved: string, module: string): boolean {
 }
 
 /** @throws RankineError `training/no-module` */
-function checkModules(architecture: Architecture, modulesToSave: readonly string[]): void {
-  const modules = [...new Set([...architecture.parameters.keys()].map((n) => n.replace(/\.[^.]+$/, '')))];
-  const missing = modulesToSave.find((m) => !modules.some((module) => within(m, module)));
+function checkModules(architecture: Architecture, named: readonly string[], field: string): void {
+  const modules = [...new Set([...architecture.parameters.keys()].map(moduleOf))];
+  const missing = named.find((m) => !modules.some((module) => within(m, module)));
   if (missing === undefined) return;
   const ends = [...new Set(modules.map((m) => m.replace(/^.*\.\d+\./, '')))];
   throw new RankineError(
     'training/no-module',
-    `modulesToSave names ${missing}, but no module of ${architecture.type} is called so.`,
+    `${field} names ${missing}, but no module of ${architecture.type} is called so.`,
     `Modules: ${ends.join(', ')}.`,
   );
 }

@@ -4,7 +4,7 @@ import type { Adaptation } from './adaptation.ts';
 import { openModel } from './base-model.ts';
 import { checkpointReader } from './checkpoints.ts';
 import { adaptAtStart } from './prepare.ts';
-import type { Recipe } from './recipe.ts';
+import { type Recipe, trainedModules } from './recipe.ts';
 import { runPaths } from './run-folder.ts';
 import { restoreRun } from './run-state.ts';
 import { openFeed } from './sources.ts';
@@ -13,7 +13,7 @@ import { type Trainable, trainables } from './trainables.ts';
 /** A run's model as one of its checkpoints has it. */
 export interface TrainedRun {
   readonly model: Model;
-  /** Absent where every weight was trained. */
+  /** Absent where the weights themselves were trained. */
   readonly adaptation?: Adaptation;
   readonly trainables: readonly Trainable[];
   /** Updates done at the checkpoint. */
@@ -36,7 +36,7 @@ export async function openTrainedRun(
   const model = await openModel(recipe.model, recipe.seed);
   // The same start as the run had: what a checkpoint does not hold (PiSSA's residual) follows from the recipe.
   const adaptation = await adaptAtStart(engine, model, recipe, () => openFeed(recipe, model));
-  const list = trainables(model, adaptation);
+  const list = trainables(model, adaptation, trainedModules(recipe));
   const reader = checkpointReader(runPaths(folder).checkpoints);
   const store = {
     ...reader,

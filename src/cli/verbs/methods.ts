@@ -24,7 +24,8 @@ export function methodList(): MethodInfo[] {
     paper: '',
     title: 'Full fine-tuning: every weight',
     trainable: 'm n',
-    whenToChoose: 'Much data, a new domain, or training from scratch; memory for all gradients and states.',
+    whenToChoose:
+      'Much data, a new domain, or training from scratch; memory for all gradients and states. With modules: [classifier] a head alone.',
   };
   const adapters = forms.map(({ name, paper, title, trainable, whenToChoose }): MethodInfo => {
     return { name, kind: 'adapter', paper, title, trainable, whenToChoose };
