@@ -1,6 +1,7 @@
 import type { Engine } from '../src/engine/index.ts';
 import { array, type NDArray, zeros } from '../src/graph/index.ts';
 import { type Matrix, matrix, random } from '../src/linalg/index.ts';
+import { dynamicCodes } from '../src/optimizers/eight-bit.ts';
 import type { OptimizerMethod, ParameterInfo } from '../src/optimizers/index.ts';
 import { createUpdates, type Updates } from '../src/training/updates.ts';
 
@@ -94,4 +95,19 @@ export function turned(a: Matrix): Matrix<Float64Array> {
     a.rows,
     Float64Array.from({ length: a.data.length }, (_, i) => at(i)),
   );
+}
+
+/** A moment as the blocks of 256 nearest codes would hold it. */
+export function rounded(values: Float64Array, signed: boolean): Float64Array {
+  const codes = dynamicCodes(signed);
+  const out = new Float64Array(values.length);
+  for (let at = 0; at < values.length; at += 256) {
+    const block = values.subarray(at, at + 256);
+    const most = Math.max(...block.map(Math.abs));
+    block.forEach((v, i) => {
+      const x = most > 0 ? v / most : 0;
+      out[at + i] = most * codes.reduce((best, c) => (Math.abs(c - x) < Math.abs(best - x) ? c : best));
+    });
+  }
+  return out;
 }

@@ -1,15 +1,23 @@
 import { z } from 'zod';
-import { add, mul, scale, sign, sub, type Tensor } from '../graph/index.ts';
+import { add, mul, scale, sign, sizeOf, sub, type Tensor } from '../graph/index.ts';
+import { adam8Rule, wideNotices } from './adam-8bit.ts';
+import { eachTurn, torchAdam } from './adam-forms.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
+import { inEightBits } from './eight-bit.ts';
+import { adam8OnHost } from './eight-bit-host.ts';
+import { inSubspace, type Lift, narrowSubspaceRule, type Subspace } from './eight-bit-subspace.ts';
+import { galoreOptions, isNarrowIn } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRate, chain, momentum, type Piece, pieceRule, scaleByAdam, scaleByLion } from './pieces.ts';
 import { isMatrix, requireMatrices } from './select.ts';
-import { splitOf } from './split.ts';
-import { anewEachTurn, sinceTurn, takeTurns } from './turns.ts';
+import { type Split, type SplitOptions, splitOf } from './split.ts';
+import { anewEachTurn, countEachTurn, placeInTurn, takeTurns } from './turns.ts';
 
 const share = (about: string, by: number) => z.number().min(0).max(0.999999).default(by).describe(about);
 
-export const frugalOptions = z.strictObject({
+const { bits, smallest } = galoreOptions.shape;
+
+const fields = z.strictObject({
   density: z.number().min(0).max(1).default(0.25).describe('share of the block matrices that has state, ρ'),
   gap: z.number().int().min(1).default(200).describe('steps until the part with state moves, T'),
   split: z
@@ -35,6 +43,13 @@ export const frugalOptions = z.strictObject({
   dampening: z.number().min(0).max(1).default(0).describe('of momentum'),
   epsilon: z.number().positive().default(1e-8).describe('guards the division'),
   weightDecay: z.number().min(0).default(0).describe('decoupled weight decay, by the unscaled rate'),
+  bits,
+  smallest,
+});
+
+export const frugalOptions = fields.refine((o) => o.bits === 32 || o.stateful === 'adam', {
+  path: ['bits'],
+  error: 'only moments of stateful adam can have 8',
 });
 
 export type FrugalOptions = z.infer<typeof frugalOptions>;
@@ -59,33 +74,45 @@ function freePiece(parameter: ParameterInfo, o: FrugalOptions): Piece {
   return chain(free, rated(parameter, o));
 }
 
+type PartOptions = FrugalOptions & SplitOptions;
+
 /** State for a part of each tensor, none for the rest of it. */
-function splitPiece(
-  parameter: ParameterInfo,
-  o: FrugalOptions & { split: Exclude<FrugalOptions['split'], 'block'> },
-) {
+function splitRule(parameter: ParameterInfo, o: PartOptions): UpdateRule {
   const split = splitOf(parameter, o);
-  if (!split) return freePiece(parameter, o);
-  const inner = withState(o);
-  const specs = inner.state({ ...parameter, shape: split.shape });
-  const parts: Piece = {
-    state: () => ({ ...specs, ...split.state }),
-    apply(g, s, c) {
-      const part = split.down(g, s);
-      const step = o.reset ? sinceTurn(c.step, o.gap) : c.step;
-      const moved = inner.apply(part, s, { ...c, step });
-      // Rounding leaves a residual where there is none, and its sign would be a full step.
-      const rest = split.whole ? undefined : withoutState(sub(g, split.up(part, s)), o);
-      const lifted = split.up(moved.direction, s);
-      return { direction: rest ? add(lifted, rest) : lifted, state: moved.state };
-    },
+  if (!split) return pieceRule(parameter, freePiece(parameter, o));
+  const [space, lift, tail] = [anewSplit(split, o), liftWithRest(split, o), rated(parameter, o)];
+  if (isNarrowIn(split, o)) {
+    const adam = o.reset ? eachTurn(torchAdam(o), o.gap) : torchAdam(o);
+    return narrowSubspaceRule(parameter, space, adam, lift, tail);
+  }
+  const inner = o.reset ? countEachTurn(withState(o), o.gap) : withState(o);
+  return pieceRule(parameter, chain(inSubspace(space, inner, lift), tail));
+}
+
+/** The split whose part forgets its moments where it moves. */
+function anewSplit(split: Split, { reset, gap }: FrugalOptions): Subspace {
+  return {
+    ...split,
     prepare(inputs) {
       split.prepare(inputs);
-      if (o.reset && (inputs.step - 1) % o.gap === 0)
-        for (const name of Object.keys(specs)) inputs.state[name].data.fill(0 as never);
+      if (!reset || (inputs.step - 1) % gap !== 0) return;
+      for (const [name, array] of Object.entries(inputs.state))
+        if (!(name in split.state)) array.data.fill(0 as never);
     },
   };
-  return chain(parts, rated(parameter, o));
+}
+
+/** The part's direction and, beside it, the step of the rest. */
+function liftWithRest(split: Split, o: FrugalOptions): Lift {
+  return {
+    state: {},
+    apply({ gradient, low, inside }, state) {
+      // Rounding leaves a residual where there is none, and its sign would be a full step.
+      const rest = split.whole ? undefined : withoutState(sub(gradient, split.up(low, state)), o);
+      const lifted = split.up(inside, state);
+      return { direction: rest ? add(lifted, rest) : lifted, state: {} };
+    },
+  };
 }
 
 /** −η (c u + λ W), c the matrices' own factor. */
@@ -97,19 +124,59 @@ function rated(parameter: ParameterInfo, o: FrugalOptions): Piece {
   return chain(factor, byRate(decayOf(parameter, o.weightDecay)));
 }
 
+function unitOf(p: ParameterInfo, { unit }: FrugalOptions): string {
+  return unit === 'layer' ? `block ${p.layer?.block}` : p.name;
+}
+
+/** What takes turns (split block), and how many have theirs at a time. */
+function turnsOf(matrices: readonly ParameterInfo[], o: FrugalOptions) {
+  const units = [...new Set(matrices.map((p) => unitOf(p, o)))];
+  return { units, active: Math.round(o.density * units.length) };
+}
+
 /** Whole matrices (or layers of them) that take turns. */
 function blockRules(matrices: readonly ParameterInfo[], o: FrugalOptions, seed: number): UpdateRule[] {
-  const unitOf = (p: ParameterInfo) => (o.unit === 'layer' ? `block ${p.layer?.block}` : p.name);
-  const units = [...new Set(matrices.map(unitOf))];
-  const active = Math.round(o.density * units.length);
+  const { units, active } = turnsOf(matrices, o);
   const hasTurn = takeTurns(units.length, active, { gap: o.gap, order: o.order, seed });
   return matrices.map((p) => {
     const free = pieceRule(p, freePiece(p, o));
     if (active === 0) return free;
-    const full = pieceRule(p, chain(anewEachTurn(withState(o), o.gap), rated(p, o)));
-    const unit = units.indexOf(unitOf(p));
-    return { ...full, idle: { at: (step) => !hasTurn(unit, step), update: free.update } };
+    const unit = units.indexOf(unitOf(p, o));
+    return { ...turnRule(p, o), idle: { at: (step) => !hasTurn(unit, step), update: free.update } };
   });
+}
+
+/** A matrix in its turn. */
+function turnRule(p: ParameterInfo, o: FrugalOptions): UpdateRule {
+  const narrow = isNarrowIn(p, o);
+  const inner = narrow ? inEightBits(withState(o), { m: true, v: false }) : withState(o);
+  const rule = pieceRule(p, chain(anewEachTurn(inner, o.gap), rated(p, o)));
+  if (!narrow) return rule;
+  const own = { ...o, form: 'torch', decay: decayOf(p, o.weightDecay), factor: o.matrixScale } as const;
+  return {
+    ...rule,
+    host: (inputs) => adam8OnHost({ ...inputs, step: placeInTurn(inputs.step, o.gap) }, own),
+  };
+}
+
+/** AdamW for what is no block matrix. */
+function otherRule(p: ParameterInfo, o: FrugalOptions): UpdateRule {
+  if (o.bits === 8) return adam8Rule(p, { ...o, embeddings: '32-bit' });
+  return pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p));
+}
+
+/** Which moments keep 32 bits although 8 are asked for. */
+function notices(parameters: readonly ParameterInfo[], o: FrugalOptions): string[] {
+  if (o.bits === 32) return [];
+  const { split } = o;
+  const { active } = turnsOf(parameters.filter(isMatrix), o);
+  const size = (p: ParameterInfo) => {
+    if (!isMatrix(p)) return sizeOf(p.shape);
+    if (split === 'block') return active > 0 ? sizeOf(p.shape) : 0;
+    return sizeOf(splitOf(p, { ...o, split })?.shape ?? [0]);
+  };
+  const held = parameters.filter((p) => size(p) > 0);
+  return wideNotices('frugal', held, { ...o, embeddings: '32-bit' }, size);
 }
 
 /** FRUGAL (Zmushko et al. 2025, arXiv 2411.07837): state for a moving part of the gradient, signSGD for the rest. */
@@ -118,16 +185,15 @@ export const frugal = defineOptimizer({
   title: 'FRUGAL: Memory-Efficient Optimization by Reducing State Overhead for Scalable Training',
   paper: 'Zmushko et al., ICML 2025, arXiv 2411.07837',
   whenToChoose: 'All weights on a fixed budget of state, without decompositions; every step is full-rank.',
-  stateFormula: '2 ρ m n on average',
+  stateFormula: '2 ρ m n on average; with 8 bits 2 ρ m n bytes and 1/64 more',
   options: frugalOptions,
+  notices,
   rules(parameters, o, seed) {
     requireMatrices('frugal', parameters);
     const { split } = o;
     const matrices = parameters.filter(isMatrix);
-    const regular = parameters
-      .filter((p) => !isMatrix(p))
-      .map((p) => pieceRule(p, adamwPiece({ ...o, form: 'torch' }, p)));
+    const regular = parameters.filter((p) => !isMatrix(p)).map((p) => otherRule(p, o));
     if (split === 'block') return [...blockRules(matrices, o, seed), ...regular];
-    return [...matrices.map((p) => pieceRule(p, splitPiece(p, { ...o, split }))), ...regular];
+    return [...matrices.map((p) => splitRule(p, { ...o, split })), ...regular];
   },
 });

@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { asMatrix, blockMatrix, normal, numbers, rehearse } from '../../tests/optimizers.ts';
+import { asMatrix, blockMatrix, normal, numbers, rehearse, rounded } from '../../tests/optimizers.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
 import { array } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
 import { adam8bit } from './adam-8bit.ts';
-import { dynamicCodes } from './eight-bit.ts';
 import { fira } from './fira.ts';
 import { galore } from './galore.ts';
 import { type ParameterInfo, stateBytes } from './optimizer.ts';
@@ -14,21 +13,6 @@ beforeAll(async () => {
   engine = await createEngine({ threads: 1 });
 });
 afterAll(() => engine.dispose());
-
-/** A moment as the blocks of 256 nearest codes would hold it. */
-function rounded(values: Float64Array, signed: boolean): Float64Array {
-  const codes = dynamicCodes(signed);
-  const out = new Float64Array(values.length);
-  for (let at = 0; at < values.length; at += 256) {
-    const block = values.subarray(at, at + 256);
-    const most = Math.max(...block.map(Math.abs));
-    block.forEach((v, i) => {
-      const x = most > 0 ? v / most : 0;
-      out[at + i] = most * codes.reduce((best, c) => (Math.abs(c - x) < Math.abs(best - x) ? c : best));
-    });
-  }
-  return out;
-}
 
 it('20 steps are those of Adam on rounded moments in the subspace, lifted, scaled and decayed', async () => {
   const info = blockMatrix('w', 30, 20);

@@ -30,6 +30,8 @@ const cases: readonly Case[] = [
   { method: 'galore', options: { rank: 4, gap: 3 } },
   { method: 'fira', options: { rank: 4, gap: 3 } },
   { method: 'frugal', options: { gap: 2 } },
+  { method: 'frugal', options: { gap: 2, bits: 8, smallest: 64 } },
+  { method: 'frugal', options: { gap: 2, bits: 8, smallest: 64, split: 'columns', density: 0.5 } },
   { method: 'adam-8bit', options: { smallest: 64 } },
   { method: 'adafactor', options: { beta1: 0.9 } },
   { method: 'apollo', options: { rank: 4, gap: 3, scale: 4 } },
@@ -45,7 +47,7 @@ const cases: readonly Case[] = [
   { method: 'allora', options: { cap: 4 }, adapter: lora },
 ];
 const onForm = ({ adapter }: Case) => adapter?.method ?? 'full';
-const named = cases.map((c) => ({ ...c, form: onForm(c) }));
+const named = cases.map((c, i) => ({ ...c, form: onForm(c), at: `${i}` }));
 
 describe('a run that stops and goes on', () => {
   const folder = temporaryFolder();
@@ -57,7 +59,7 @@ describe('a run that stops and goes on', () => {
   });
 
   it.each(named)(
-    '$method on $form: leaves the bytes of one that was never stopped, layer by layer',
+    '$method $options on $form: leaves the bytes of one that was never stopped, layer by layer',
     async (c) => {
       const recipe = {
         model,
@@ -70,7 +72,7 @@ describe('a run that stops and goes on', () => {
         steps: 6,
         clip: 0,
       } as const;
-      const at = (name: string) => join(folder, `${c.method}-${c.form}-${name}`);
+      const at = (name: string) => join(folder, `${c.at}-${name}`);
       const whole = await runTiny({ ...recipe, output: at('whole') });
       // Stops amid a turn of the blocks and between two bases.
       await runTiny({ ...recipe, output: at('broken') }, { stopAfter: 3 });
@@ -81,7 +83,7 @@ describe('a run that stops and goes on', () => {
 });
 
 it.each(named)(
-  '$method on $form: updates layer by layer as with all gradients at once, and learns',
+  '$method $options on $form: updates layer by layer as with all gradients at once, and learns',
   async (c) => {
     const batches = [tinyBatch(4, 12)];
     const kind = { labelled: false, causal: true, packed: false, pairs: false };

@@ -34,6 +34,9 @@ const variants: Record<string, Record<string, unknown>[]> = {
     { gap: 20, split: 'columns', density: 0.5 },
     { gap: 20, split: 'entries', density: 0.5, stateful: 'lion' },
     { gap: 20, split: 'svd', density: 0.5, stateful: 'momentum', beta1: 0.5 },
+    { gap: 20, bits: 8, smallest: 1, matrixScale: 0.5, weightDecay: 0 },
+    { gap: 20, split: 'columns', density: 0.5, bits: 8, smallest: 1, epsilon: 1e-3 },
+    { gap: 20, split: 'random', density: 0.5, bits: 8, smallest: 1, epsilon: 1e-3, reset: false },
   ],
 };
 
