@@ -8,6 +8,7 @@ import type { LayerSpec } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import { type Adaptation, canonicalWeight, factorName, transposed } from './adaptation.ts';
 import { classesOf } from './classes.ts';
+import { moduleOf } from './modules.ts';
 import type { Trainable } from './trainables.ts';
 
 const TASK_TYPES = {
@@ -100,7 +101,6 @@ function noLora(form: WeightForm): RankineError {
 
 /** Freshly drawn modules as PEFT's `modules_to_save` finds them: by the shortest ending that no other module has. */
 function freshModules({ architecture, fresh }: Model): string[] {
-  const moduleOf = (parameter: string) => parameter.replace(/\.[^.]+$/, '');
   const all = [...new Set([...architecture.parameters.keys()].map(moduleOf))];
   return [...new Set(fresh.map(moduleOf))].map((name) => {
     const parts = name.split('.');

@@ -5,6 +5,7 @@ import { optimizers } from '../optimizers/index.ts';
 import { type Adaptation, adapt, discardedWeights } from './adaptation.ts';
 import { openModel } from './base-model.ts';
 import type { Setup } from './execution.ts';
+import { frozenAtRandom } from './frozen-at-random.ts';
 import { FULL, type Recipe, trainedModules } from './recipe.ts';
 import { byName } from './recipe-errors.ts';
 import type { Live } from './run-state.ts';
@@ -44,6 +45,7 @@ export async function prepare(recipe: Recipe, notice: (text: string) => void): P
   holdFactors(engine, adaptation);
   for (const name of discardedWeights(adaptation)) engine.ledger.free(name);
   const list = trainables(model, adaptation, trainedModules(recipe));
+  for (const text of frozenAtRandom(recipe, model, adaptation, list)) notice(text);
   const setup: Setup = { engine, model, adaptation, trainables: list, seed: recipe.seed };
   const method = byName(optimizers, recipe.optimizer.method, 'optimizer', []);
   const infos = list.map((t) => t.info);
