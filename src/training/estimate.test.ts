@@ -62,6 +62,26 @@ it('adds up weights, factors, gradients, state and activations', async () => {
   expect(lora.estimate()).toMatchObject({ weights, adapter: factors, optimizer: 2 * factors });
 });
 
+it('counts what the host makes in a step of 8-bit moments in a subspace: of the largest matrix, twice r × n', async () => {
+  const setup = await tinySetup(createModel(tinyConfigs.gpt2, 'language-modelling', 0));
+  const activations = (optimizer: string, optimizerOptions: Record<string, unknown>) => {
+    const { live } = tinyUpdater(setup, { batches: [], shape: shape(2, 8), optimizer, optimizerOptions });
+    const options = { execution: 'whole', together: true, sums: false, evaluates: false } as const;
+    return estimateMemory(setup, live.updates.rules, shape(2, 8), options).activations;
+  };
+  const [rank, longest] = [4, 64];
+  const wide = activations('galore', { rank });
+  for (const method of ['galore', 'fira'])
+    expect(activations(method, { rank, bits: 8, smallest: 1 }) - wide).toBe(4 * 2 * rank * longest);
+  // One gradient of the magnitudes, which keep 32 bits.
+  const narrow = { rank, bits: 8, smallest: longest + 1 };
+  expect(activations('gradnormlorp', narrow) - wide).toBe(4 * (2 * rank * longest + longest));
+  const part = { split: 'columns', density: 0.5, bits: 8, smallest: 1 };
+  expect(activations('frugal', part) - wide).toBe((4 * 2 * 16 * longest) / 2);
+  // In place.
+  expect(activations('adam-8bit', { smallest: 1 })).toBe(wide);
+});
+
 it('grows with rows and length, evaluation and gradients that stand together', async () => {
   const { estimate } = await tinyRun(undefined, 12);
   expect(estimate({}, [8, 8]).activations).toBeGreaterThan(3 * estimate().activations);

@@ -20,7 +20,7 @@ export interface MemoryEstimate {
   readonly adapter: number;
   readonly gradients: number;
   readonly optimizer: number;
-  /** Results of programs while they run, and the hidden states between blocks. */
+  /** Results of programs while they run, the hidden states between blocks, and what one rule's step makes on the host. */
   readonly activations: number;
   /** Node, ONNX Runtime and its compiled programs. */
   readonly runtime: number;
@@ -77,7 +77,7 @@ export function estimateMemory(
     // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
     gradients: counts.held + counts.copies,
     optimizer: counts.optimizer,
-    activations: activations(evaluation, step),
+    activations: activations(evaluation, step) + counts.ofStep,
     runtime:
       PROCESS_BYTES +
       RULE_BYTES * rules.length +
@@ -136,6 +136,7 @@ function countMemory(
     held: written + (sums ? trained : 0),
     copies: written,
     optimizer: largestState(rules, steps),
+    ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)),
     decomposed: rules.filter((r) => r.prepare).reduce((n, r) => n + numbers(r.parameters), 0),
   };
 }
