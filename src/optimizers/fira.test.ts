@@ -31,6 +31,7 @@ function trace(piece: Piece, info: ParameterInfo) {
       gradients: [gradient],
       state,
       random: (purpose) => random(1, purpose),
+      report: () => {},
     });
     const symbols = Object.fromEntries(specs.map(([k, { shape }]) => [k, input(k, shape)]));
     const scalar = input('unused', []);

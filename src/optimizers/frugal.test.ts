@@ -114,6 +114,7 @@ describe.each(splits.filter((s) => s !== 'block'))('the split by %s', (split) =>
         gradients: [g],
         state,
         random: (purpose) => random(1, purpose),
+        report: () => {},
       });
       const symbols = Object.fromEntries(specs.map(([k, { shape, dtype }]) => [k, input(k, shape, dtype)]));
       const x = input('x', made.shape);

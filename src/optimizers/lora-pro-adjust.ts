@@ -55,7 +55,10 @@ export function gramsOf(state: Readonly<Record<string, Tensor>>): Pick<Factors, 
 }
 
 /** Eigendecompositions of A Aᵀ and Bᵀ B, in float64, for a rule over [A, B]. */
-export function measureGrams({ parameters: [A, B], state }: PrepareInputs): void {
+export function measureGrams({
+  parameters: [A, B],
+  state,
+}: Pick<PrepareInputs, 'parameters' | 'state'>): void {
   const rows = wide(A);
   const columns = transpose(wide(B));
   for (const [letter, x] of [
@@ -67,6 +70,18 @@ export function measureGrams({ parameters: [A, B], state }: PrepareInputs): void
     (state[`values${letter}`].data as Float32Array).set(values.map((v) => Math.max(v, 0)));
     (state[`vectors${letter}`].data as Float32Array).set(vectors.data);
   }
+}
+
+/**
+ * Largest over smallest eigenvalue of what is inverted, A Aᵀ or Bᵀ B with its ridge; infinite where it is singular,
+ * undefined of a factor of zeros.
+ */
+export function conditionNumber({ data }: NDArray, ridge: number): number | undefined {
+  const values = Array.from(data as Float32Array);
+  const most = Math.max(...values);
+  if (most === 0) return undefined;
+  const added = (ridge * values.reduce((t, v) => t + v, 0)) / values.length;
+  return (most + added) / (Math.min(...values) + added);
 }
 
 function wide({ shape: [rows, columns], data }: NDArray) {

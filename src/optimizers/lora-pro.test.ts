@@ -1,11 +1,21 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { asMatrix, gap, minus, normal, numbers, rehearse, squared, turned } from '../../tests/optimizers.ts';
+import { tinyBatch, tinyModel, tinySetup, tinyUpdater } from '../../tests/training/tiny.ts';
 import { createEngine, type Engine } from '../engine/index.ts';
 import { array, evaluate, input, type NDArray, program, zeros } from '../graph/index.ts';
-import { type Matrix, matrix, multiply, qr, random, solve } from '../linalg/index.ts';
+import { type Matrix, matrix, multiply, qr, solve, svd } from '../linalg/index.ts';
+import { batchShape } from '../training/batch-feeds.ts';
 import { loraPlus } from './lora-plus.ts';
 import { loraPro } from './lora-pro.ts';
-import { equivalent, gramState, gramsOf, measureGrams, nearest, nearestToOwn } from './lora-pro-adjust.ts';
+import {
+  conditionNumber,
+  equivalent,
+  gramState,
+  gramsOf,
+  measureGrams,
+  nearest,
+  nearestToOwn,
+} from './lora-pro-adjust.ts';
 import { type ParameterInfo, stateBytes } from './optimizer.ts';
 import { sgd } from './sgd.ts';
 
@@ -41,13 +51,7 @@ function adjust(A: Matrix, B: Matrix, g: { A: Matrix; B: Matrix }, s: number, ri
       { ...zeros(shape), data: new Float64Array(shape.reduce((a, b) => a * b)) },
     ]),
   );
-  measureGrams({
-    step: 1,
-    parameters: [wide(A), wide(B)],
-    gradients: [],
-    state,
-    random: (p) => random(1, p),
-  });
+  measureGrams({ parameters: [wide(A), wide(B)], state });
   const symbols = Object.fromEntries(specs.map(([k, { shape }]) => [k, input(k, shape)]));
   const of = (name: string, a: Matrix) => input(name, [a.rows, a.cols]);
   const f = { A: of('A', A), B: of('B', B), scale: s, ridge, ...gramsOf(symbols) };
@@ -293,6 +297,42 @@ describe('runs', () => {
     };
     expect(gap(await moved(loraPro), await moved(loraPlus))).toBeLessThan(1e-6);
   });
+});
+
+describe('the condition of what is inverted', () => {
+  it('is the largest eigenvalue over the smallest, both with their ridge; a factor of zeros has none', () => {
+    const values = array([1, 4, 7], [3]);
+    expect(conditionNumber(values, 0)).toBeCloseTo(7, 6);
+    expect(conditionNumber(values, 0.5)).toBeCloseTo((7 + 2) / (1 + 2), 6);
+    expect(conditionNumber(array([0, 2], [2]), 0)).toBe(Number.POSITIVE_INFINITY);
+    expect(conditionNumber(array([0, 2], [2]), 1e-3)).toBeCloseTo(2001, 6);
+    expect(conditionNumber(zeros([2]), 1e-8)).toBeUndefined();
+  });
+
+  it.each(['whole', 'blockwise'] as const)(
+    '%s: is logged of both factors of every layer',
+    async (execution) => {
+      const setup = await tinySetup(tinyModel('llama'), { method: 'lora', options: { rank: 3 } });
+      const batch = tinyBatch(2, 12);
+      const kind = { labelled: false, causal: true, packed: false, pairs: false };
+      const { update } = tinyUpdater(setup, {
+        execution,
+        batches: [batch],
+        shape: batchShape(batch.shape, kind),
+        optimizer: 'lora-pro',
+      });
+      const expected: Record<string, number> = {};
+      for (const { spec, trainable } of setup.adaptation!.layers)
+        for (const factor of ['A', 'B']) {
+          const { s } = svd(asMatrix(trainable[factor]));
+          expected[`lora-pro/condition/${factor}/${spec.name}`] = (s[0] / s[2]) ** 2;
+        }
+      const { extra } = await update();
+      await setup.engine.dispose();
+      expect(Object.keys(extra).toSorted()).toEqual(Object.keys(expected).toSorted());
+      for (const [name, value] of Object.entries(expected)) expect(extra[name] / value).toBeCloseTo(1, 3);
+    },
+  );
 });
 
 it('is refused where no layer has factors, with the remedy', () => {

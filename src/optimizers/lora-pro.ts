@@ -3,6 +3,7 @@ import { matmul, sub, type Tensor } from '../graph/index.ts';
 import { adamwOptions, adamwPiece, decayOf } from './adamw.ts';
 import { type FactorPair, factorPairs, suffixed } from './factor-pairs.ts';
 import {
+  conditionNumber,
   equivalent,
   type Factors,
   gramState,
@@ -80,7 +81,14 @@ function pairRule(pair: FactorPair, o: LoraProOptions): UpdateRule {
   return {
     parameters: [pair.A, pair.B],
     state: { ...mover.state, ...gramState(pair.A.shape[0]) },
-    prepare: measureGrams,
+    prepare(inputs) {
+      measureGrams(inputs);
+      for (const letter of ['A', 'B'] as const) {
+        const condition = conditionNumber(inputs.state[`values${letter}`], o.ridge);
+        const name = `lora-pro/condition/${letter}/${pair[letter].layer!.name}`;
+        if (condition !== undefined) inputs.report(name, condition);
+      }
+    },
     update(inputs) {
       const { parameters, gradients, state, rate, step } = inputs;
       const [A, B] = parameters;

@@ -56,10 +56,12 @@ export interface PrepareInputs {
   readonly gradients: readonly NDArray[];
   readonly state: Readonly<Record<string, NDArray>>;
   random(purpose: string): Random;
+  /** Logs a number of this step beside loss and rate. */
+  report(name: string, value: number): void;
 }
 
 /** What an update on the host sees; parameters and state are changed in place. */
-export interface HostInputs extends Omit<PrepareInputs, 'random'> {
+export interface HostInputs extends Omit<PrepareInputs, 'random' | 'report'> {
   readonly rate: number;
   /** Multiplies every gradient: the clipping factor. */
   readonly clip: number;

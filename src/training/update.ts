@@ -19,7 +19,7 @@ export interface UpdateReport {
   /** 2-norm of all gradients before clipping; NaN where they never stood side by side. */
   readonly norm: number;
   readonly tokens: number;
-  /** What the weight form reported. */
+  /** What the weight form and the optimizer reported. */
   readonly extra: Readonly<Record<string, number>>;
 }
 
@@ -64,7 +64,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
       const resets = rule.parameters.map((p) => progress.resets[p.name] ?? 0);
       const own = scalars.step - Math.max(...resets);
       const factor = rule.parameters.some((p) => p.role === 'factor');
-      await updates.apply(rule, gradients, { ...scalars, rate: rateOf(factor), own });
+      await updates.apply(rule, gradients, { ...scalars, rate: rateOf(factor), own, report: info.report });
     };
     await steps?.beforeStep?.(info);
     // Gradients that stay are checked by their norm, those that are spent at once one by one.

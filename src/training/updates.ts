@@ -35,6 +35,8 @@ export interface StepScalars {
   readonly own?: number;
   /** Multiplies every gradient: the clipping factor. */
   readonly clip: number;
+  /** Takes what the rule has to log; default: nobody listens. */
+  readonly report?: (name: string, value: number) => void;
 }
 
 interface Compiled {
@@ -87,7 +89,7 @@ export function createUpdates(
         Object.keys(phase.state).map((k) => [k, state.get(stateName(rule, k))!]),
       );
       const parameters = rule.parameters.map((p) => arrays.get(p.name)!);
-      const { rate, clip, own: since = step.step } = step;
+      const { rate, clip, own: since = step.step, report = () => {} } = step;
       if (!idle)
         await rule.prepare?.({
           step: since,
@@ -95,6 +97,7 @@ export function createUpdates(
           gradients,
           state: own,
           random: (purpose) => random(seed, `optimizer/${rule.parameters[0].name}/${purpose}`),
+          report,
         });
       if (phase.host && engine.device === 'cpu') {
         await phase.host({ parameters, gradients, state: own, rate, clip, step: since, compute });
