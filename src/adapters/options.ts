@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { RankineError } from '../errors.ts';
+import { sizeOf } from '../graph/index.ts';
 import type { LayerSpec } from '../models/architecture.ts';
 import { matchesPattern } from './targets.ts';
 
@@ -63,13 +64,14 @@ function ofLayer<T>(patterns: Readonly<Record<string, T>>, layer: LayerSpec): T 
   return key === undefined ? undefined : patterns[key];
 }
 
-/** Throws `adapters/rank` where the rank exceeds the smaller side of the layer's matrix. */
+/** Throws `adapters/rank` where the rank exceeds the smaller side of the layer's matrix, of a convolution out × the rest. */
 export function checkRank(form: string, layer: LayerSpec, rank: number): void {
-  const most = Math.min(layer.out, layer.in);
+  const columns = sizeOf([layer.in, ...(layer.kernel ?? [])]);
+  const most = Math.min(layer.out, columns);
   if (rank > most)
     throw new RankineError(
       'adapters/rank',
-      `${form}: rank ${rank} exceeds the smaller side of ${layer.name} (${layer.out}×${layer.in}).`,
+      `${form}: rank ${rank} exceeds the smaller side of ${layer.name} (${layer.out}×${columns}).`,
       `Use at most ${most}, or give this layer a rank of its own with rankPattern.`,
     );
 }

@@ -105,6 +105,10 @@ describe('SALT', () => {
         own += Number(B.data[Math.floor(at / 12) * 3 + k]) * Number(A.data[k * 12 + (at % 12)]);
       expect(own).toBeCloseTo(Number(v), 5);
     });
+    const grey = layer(4, 1, { kind: 'conv2d', kernel: [3, 3] });
+    const ranked = (rank: number) => salt.shapes(grey, salt.options.parse({ rank })).trainable;
+    expect(ranked(4)).toMatchObject({ X: [3, 4], Y: [4, 3] });
+    expect(() => ranked(5)).toThrow(/4×9/);
     const table = shaken(await start(salt, layer(7, 5, { kind: 'embedding' }), { rank: 2 }));
     const ids: NDArray = { dtype: 'int64', shape: [3], data: BigInt64Array.of(6n, 0n, 6n) };
     checkGradients(table, ids);
