@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { rankine, startRankine, succeed } from '../../tests/command-line.ts';
 import { TASK_DATA, writeTinyModel } from '../../tests/tiny-model.ts';
-import type { StudyResult } from '../studies/index.ts';
+import { replayAll, type StudyResult } from '../studies/index.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'rankine-compare-'));
 const at = (name: string) => join(folder, name);
@@ -25,8 +25,8 @@ const study = (name: string, changes: Record<string, unknown> = {}) => {
   writeFileSync(at(`${name}.json`), JSON.stringify(content));
   return at(`${name}.json`);
 };
-const compare = async (file: string): Promise<StudyResult> =>
-  JSON.parse(await succeed('compare', file, '--yes', '--json'));
+const compare = async (file: string, ...flags: string[]): Promise<StudyResult> =>
+  JSON.parse(await succeed('compare', file, '--yes', '--json', ...flags));
 
 let result: StudyResult;
 beforeAll(async () => {
@@ -74,8 +74,10 @@ describe('a study', () => {
     expect(readFileSync(at('first/report.md'), 'utf8')).toContain(`**${result.verdict.headline}**`);
   });
 
-  test('does not run again what another study has run', async () => {
-    const second = await compare(study('second', { methods: ['lora'] }));
+  test('does not run again what another study has run, by the database that the command names', async () => {
+    const file = study('second', { methods: ['lora'], store: at('other.duckdb') });
+    const second = await compare(file, '--store', at('runs.duckdb'));
+    expect(existsSync(at('other.duckdb'))).toBe(false);
     expect(existsSync(at('second/runs'))).toBe(false);
     expect(second.methods[0].runs.map((r) => r.scores)).toEqual(result.methods[0].runs.map((r) => r.scores));
     expect(second.methods[0].runs[0].folder).toContain(at('first'));
@@ -109,6 +111,52 @@ describe('a study', () => {
     expect(code).toBe(1);
     expect(out).toContain('Not the same bytes.');
     expect(out).toContain('loss: example 4 is the first that differs.');
+  });
+
+  test('all its rows give the same bytes again, and its report says so', async () => {
+    const all = async (...flags: string[]) => {
+      const { code, out } = await rankine('replay', at('first'), '--all', '--json', ...flags);
+      return { code, ...JSON.parse(out) };
+    };
+    expect(await all('--seed', '1')).toMatchObject({ code: 0, rows: 1, same: 1, known: 0, left: 0 });
+    expect(await all()).toMatchObject({ code: 0, rows: 2, same: 2, known: 1, differing: [] });
+    expect(existsSync(at('first/replays'))).toBe(false);
+    const { rows } = JSON.parse(readFileSync(at('first/replays.json'), 'utf8'));
+    const [one] = result.methods[0].runs;
+    expect(rows[0]).toMatchObject({ row: 'lora/default/1', key: one.key, same: true, changed: [] });
+    expect(rows[0].weights).toEqual({ before: one.weightsHash, now: one.weightsHash });
+
+    const words = 'Replayed: same bytes, 2 of 2 rows.';
+    const reports = () => ['report.html', 'report.md'].map((n) => readFileSync(at(`first/${n}`), 'utf8'));
+    for (const report of reports()) expect(report).toContain(words);
+    const again = await compare(at('first.json'));
+    expect(again.verdict.smallPrint).toBe(words);
+    expect(again.methods).toEqual(result.methods);
+    for (const report of reports()) expect(report).toContain(words);
+    await expect(rankine('replay', at('first'), '--all', '--seed', '9')).resolves.toMatchObject({
+      code: 1,
+      error: expect.stringContaining('no finished run of seed 9'),
+    });
+    expect((await rankine('replay', at('first'), '--keep')).error).toContain('error [cli/usage]');
+  });
+
+  test('a row that gives other bytes is told, stays, and is no longer claimed', async () => {
+    const forged = structuredClone(result) as unknown as {
+      methods: { runs: { weightsHash: string; scores?: { examples: number[] }[] }[] }[];
+    };
+    forged.methods[0].runs[1].weightsHash = 'f'.repeat(64);
+    forged.methods[0].runs[1].scores![0].examples[3] += 1e-9;
+    writeFileSync(at('first/result.json'), JSON.stringify(forged));
+    const { code, out, error } = await rankine('replay', at('first'), '--all', '--parallel', '1');
+    expect(code).toBe(1);
+    expect(error).toContain('1 of 2 rows were replayed before.');
+    expect(out).toContain('Other bytes: lora/default/2.');
+    expect(out).toContain('loss: example 4 is the first that differs.');
+    expect(readdirSync(at('first/replays'))).toEqual([result.methods[0].runs[1].key.slice(0, 16)]);
+    const { verdict, caveats } = JSON.parse(readFileSync(at('first/result.json'), 'utf8')) as StudyResult;
+    expect(verdict.smallPrint).toBe('Replayed: same bytes, 1 of 2 rows; other bytes: lora/default/2.');
+    expect(caveats.join()).toContain('lora/default/2 gave other bytes');
+    writeFileSync(at('first/result.json'), JSON.stringify(result));
   });
 
   test('gives its adapter', async () => {
@@ -156,4 +204,34 @@ test('a study that was killed goes on from the update in flight, to the bytes of
   const [one, other] = [resumed.methods[0].runs[0], unbroken.methods[0].runs[0]];
   expect(one.weightsHash).toBe(other.weightsHash);
   expect(one.scores).toEqual(other.scores);
+}, 120_000);
+
+test('a repetition of all rows that was stopped goes on, to the same bytes', async () => {
+  const stop = new AbortController();
+  const [row] = JSON.parse(readFileSync(at('whole/result.json'), 'utf8')).methods[0].runs;
+  const folder = join(at('whole/replays'), row.key.slice(0, 16));
+  const stopped = await replayAll(
+    at('whole'),
+    {},
+    {
+      signal: stop.signal,
+      emit: (event) => event.type === 'progress' && event.event.type === 'step' && stop.abort(),
+    },
+  );
+  expect(stopped).toMatchObject({ rows: 1, same: 0, left: 1, failed: [] });
+  const [step] = readdirSync(join(folder, 'checkpoints')).filter((name) => /^step-\d+$/.test(name));
+  expect(Number(step.slice('step-'.length))).toBeLessThan(150);
+  const starts: number[] = [];
+  const rest = await replayAll(
+    at('whole'),
+    { keep: true },
+    {
+      signal: new AbortController().signal,
+      emit: (event) =>
+        event.type === 'progress' && event.event.type === 'start' && starts.push(event.event.from),
+    },
+  );
+  expect(rest).toMatchObject({ same: 1, left: 0 });
+  expect(starts).toEqual([Number(step.slice('step-'.length))]);
+  expect(existsSync(folder)).toBe(true);
 }, 120_000);

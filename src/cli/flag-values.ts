@@ -13,6 +13,13 @@ export function integerFlag(text: string): number {
   return value;
 }
 
+/** A count. */
+export function positiveFlag(text: string): number {
+  const value = integerFlag(text);
+  if (value < 1) throw new InvalidArgumentError('It is not above 0.');
+  return value;
+}
+
 /** A flag that may be given several times. */
 export function collected(text: string, before: readonly string[] = []): string[] {
   return [...before, text];

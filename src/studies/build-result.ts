@@ -1,4 +1,5 @@
 import { availableParallelism, cpus } from 'node:os';
+import { treatmentName } from './naming.ts';
 import type { Comparison, Curve, MethodSummary, StudyResult, StudyRun } from './results.ts';
 import type { StudyState } from './run-study.ts';
 import { bootstrapMeans, deviation, holm, mean, percentileInterval, type Sample } from './statistics.ts';
@@ -32,6 +33,7 @@ export function buildResult(state: StudyState): StudyResult {
     question: study.question,
     folder: study.output,
     metric: { name: study.metric, direction },
+    test: testOf(runs),
     budget: Object.fromEntries(Object.entries(study.budget ?? {}).filter(([, v]) => v !== undefined)),
     seeds: study.seeds,
     plan: planned.map((p) => p.row),
@@ -42,7 +44,15 @@ export function buildResult(state: StudyState): StudyResult {
     curves: curvesOf(runs, state.curves),
     hardware: `${cpus()[0]?.model ?? 'unknown'}, ${availableParallelism()} cores`,
   } as const;
-  return { ...partial, verdict: verdictOf(partial), caveats: caveatsOf(partial, runs) };
+  return { ...partial, verdict: verdictOf(partial), caveats: caveatsOf(partial) };
+}
+
+/** What the scored runs were judged on; undefined where their examples are not known. */
+export function testOf(runs: readonly StudyRun[]): StudyResult['test'] {
+  const { scores = [] } = runs.find((r) => r.scores?.[0].examples !== undefined) ?? {};
+  if (scores.length === 0) return undefined;
+  const texts = scores.some((s) => s.weights?.some((targets) => targets > 1));
+  return { rows: scores[0].examples.length, texts };
 }
 
 type Summary = Omit<MethodSummary, 'method' | 'label' | 'treatment' | 'settings'>;
@@ -67,11 +77,6 @@ function summarize(runs: readonly StudyRun[]): Summary {
     size: average((r) => r.size),
     amongBest: false,
   };
-}
-
-/** Name of a treatment in comparisons. */
-export function treatmentName({ label, treatment }: Pick<MethodSummary, 'label' | 'treatment'>): string {
-  return `${label} (${treatment})`;
 }
 
 /**

@@ -1,14 +1,13 @@
 import { mkdir, readdir, readFile, stat } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { exists, writeAtomic } from '../formats/index.ts';
 import { type Recipe, readMetrics, runPaths, type TrainEvent, type TrainResult } from '../training/index.ts';
 import type { Planned } from './budget.ts';
 import { judgedHash, scoreOne } from './judge.ts';
 import { currentVersions, runKey } from './key.ts';
 import { runRecipe, type Settings } from './methods.ts';
-import { runProcess } from './process.ts';
+import { onceUnlocked, runProcess } from './process.ts';
 import type { Curve, RunPurpose, StudyRun } from './results.ts';
 import { openSpent, type Spent } from './spent.ts';
 import type { StoredRun } from './store.ts';
@@ -72,21 +71,13 @@ function shared({ folder, trainable, size, measured, validation, recipe }: Store
   return { folder, trainable, size, measured, validation, recipe };
 }
 
-/** Trains a run in its own process, waiting for one of a study that was killed to let go of its folder. */
+/** Trains a run in its own process. */
 async function trainOne(parts: StudyParts, run: StudyRun): Promise<StoredRun | StudyRun> {
   const { store } = parts;
   parts.record(run);
   await mkdir(run.folder, { recursive: true });
   const spent = await openSpent(run.folder);
-  let outcome = await attempt(parts, run, spent);
-  for (
-    let waited = 0;
-    outcome.kind === 'failed' && outcome.code === 'training/folder-locked' && waited < 60;
-    waited++
-  ) {
-    await sleep(500);
-    outcome = await attempt(parts, run, spent);
-  }
+  const outcome = await onceUnlocked(() => attempt(parts, run, spent));
   if (outcome.kind !== 'done') return failed(run, outcome);
   const { value } = outcome;
   const measured = await spent.close(outcome.measured);

@@ -1,5 +1,6 @@
 import { fork } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Measured } from './results.ts';
 import type { ChildMessage, ChildTask } from './run-process.ts';
 
@@ -74,6 +75,20 @@ export function runProcess<T>(task: ChildTask, options: ProcessOptions = {}): Pr
       resolve(result ?? unreported({ code, signal, over, starved, stderr, cap: options.memoryCap }));
     });
   });
+}
+
+/** How often, and at what distance in milliseconds, a folder that is in use is tried again. */
+const PATIENCE = { times: 60, every: 500 };
+
+/** Waits for the run of a study that was killed to save and let go of its folder. */
+export async function onceUnlocked<T>(attempt: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
+  let outcome = await attempt();
+  const isLocked = () => outcome.kind === 'failed' && outcome.code === 'training/folder-locked';
+  for (let tried = 0; isLocked() && tried < PATIENCE.times; tried++) {
+    await sleep(PATIENCE.every);
+    outcome = await attempt();
+  }
+  return outcome;
 }
 
 interface Unreported {

@@ -5,8 +5,8 @@ import { RankineError } from '../errors.ts';
 import { exists } from '../formats/index.ts';
 import { type Recipe, readRecipe, runPaths, type TrainResult } from '../training/index.ts';
 import { judging } from './judge.ts';
-import { contentHasher, currentVersions } from './key.ts';
-import { type Outcome, runProcess } from './process.ts';
+import { type ContentHasher, contentHasher, currentVersions } from './key.ts';
+import { type Outcome, onceUnlocked, runProcess } from './process.ts';
 import type { StudyRun } from './results.ts';
 import { findRow, RESULT_FILE, readResult, rowFolder } from './rows.ts';
 import type { Scored, ScoreTask } from './score.ts';
@@ -48,19 +48,20 @@ export async function openRow(path: string, row?: string): Promise<Row> {
         'Say which run to repeat: --row METHOD/SEED.',
       );
     const run = findRow(result, row);
-    return ofStudy(path, run);
+    return openStudyRow(path, run);
   }
   const study = dirname(dirname(resolve(path)));
   if (await exists(join(study, RESULT_FILE))) {
     const runs = (await readResult(study)).methods.flatMap((m) => m.runs);
     const run = runs.find((r) => r.state === 'done' && resolve(path).endsWith(r.key.slice(0, 16)));
-    if (run) return ofStudy(study, run);
+    if (run) return openStudyRow(study, run);
   }
   const recipe = (await readRecipe(runPaths(path))) as Recipe;
   return { folder: path, recipe, task: { metrics: [] } };
 }
 
-async function ofStudy(studyFolder: string, run: StudyRun): Promise<Row> {
+/** A run of a study as its repetition needs it: judged as the study judged it. */
+export async function openStudyRow(studyFolder: string, run: StudyRun): Promise<Row> {
   const folder = await rowFolder(studyFolder, run);
   const study = JSON.parse(await readFile(join(studyFolder, 'study.json'), 'utf8'));
   const recorded = await exists(runPaths(folder).recipe);
@@ -69,25 +70,29 @@ async function ofStudy(studyFolder: string, run: StudyRun): Promise<Row> {
 }
 
 export interface ReplayOptions {
-  /** Folder of the repetition: absent or empty. */
+  /** Folder of the repetition: absent, empty, or of one that was cut off. */
   readonly output: string;
   readonly onEvent?: (event: unknown) => void;
   readonly signal?: AbortSignal;
+  /** Shared by repetitions: each file is then hashed once. */
+  readonly hasher?: ContentHasher;
 }
 
 /**
- * Runs a row once more, in a folder and processes of its own, and compares.
+ * Runs a row once more, in a folder and processes of its own, and compares. A repetition that was cut off goes on in its
+ * folder.
  *
  * @returns undefined where it was stopped
  * @throws RankineError `studies/other-data` where model or data are not what they were; `studies/replay-failed`
  */
 export async function replay(
   row: Row,
-  { output, onEvent, signal }: ReplayOptions,
+  { output, onEvent, signal, hasher = contentHasher() }: ReplayOptions,
 ): Promise<Replay | undefined> {
-  await refuseOtherData(row);
+  await refuseOtherData(row, hasher);
   const recipe: Recipe = { ...row.recipe, output };
-  const trained = settled(await runProcess<TrainResult>({ kind: 'train', recipe }, { onEvent, signal }));
+  const train = () => runProcess<TrainResult>({ kind: 'train', recipe }, { onEvent, signal });
+  const trained = settled(await onceUnlocked(train));
   if (!trained.finished) return undefined;
   const before = await firstScores(row);
   const now = settled(await runProcess<Scored>({ kind: 'score', recipe, task: row.task }));
@@ -135,9 +140,9 @@ function scoreOf({ scores }: Pick<Scored, 'scores'>, metric: string) {
   return scores.find((s) => s.metric === metric);
 }
 
-async function refuseOtherData({ run, recipe }: Row): Promise<void> {
+/** @throws RankineError `studies/other-data` */
+export async function refuseOtherData({ run, recipe }: Row, hasher: ContentHasher): Promise<void> {
   if (!run) return;
-  const hasher = contentHasher();
   const changed = [
     ...((await hasher.model(recipe.model)) === run.modelHash ? [] : [`the model ${recipe.model.path}`]),
     ...((await hasher.data(recipe.data.train, recipe.data.validation)) === run.dataHash

@@ -117,12 +117,38 @@ export interface PlanRow {
   readonly steps?: number;
 }
 
+/** What came of repeating a row. */
+export interface ReplayRecord {
+  /** `method/treatment/seed`. */
+  readonly row: string;
+  /** Of the run that was repeated. */
+  readonly key: string;
+  /** True where trained arrays and all scores were the same bytes. */
+  readonly same: boolean;
+  /** Of the first example that differs, counted from 0, by metric. */
+  readonly firstDifference: Readonly<Record<string, number>>;
+  /** SHA-256 of the trained arrays. */
+  readonly weights: { readonly before: string; readonly now: string };
+  /** What was not as in the run: versions, processor, threads. */
+  readonly changed: readonly string[];
+  /** When it ended, ISO 8601. */
+  readonly date: string;
+  /** What it was repeated with. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
 /** All that a report shows. */
 export interface StudyResult {
   readonly name: string;
   readonly question: string;
   readonly folder: string;
   readonly metric: { readonly name: string; readonly direction: 'max' | 'min' };
+  /** What judged the methods; absent before the first score. */
+  readonly test?: {
+    readonly rows: number;
+    /** True where losses are over the tokens of texts: rows have many targets, those of classes have one. */
+    readonly texts: boolean;
+  };
   readonly budget: Readonly<Record<string, number>>;
   readonly seeds: readonly number[];
   readonly plan: readonly PlanRow[];
@@ -135,6 +161,8 @@ export interface StudyResult {
     readonly headline: string;
     readonly details: readonly string[];
     readonly winner?: string;
+    /** What stands below, smaller: which rows were repeated. */
+    readonly smallPrint?: string;
   };
   /** What is not claimed, and why (too few seeds, a metric that is missing). */
   readonly caveats: readonly string[];
@@ -142,4 +170,6 @@ export interface StudyResult {
   readonly baseline?: number;
   readonly curves: Readonly<Record<string, readonly Curve[]>>;
   readonly hardware: string;
+  /** Of the finished rows that were repeated. */
+  readonly replays?: readonly ReplayRecord[];
 }

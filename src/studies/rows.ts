@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { RankineError } from '../errors.ts';
 import { exists } from '../formats/index.ts';
+import { rowName } from './naming.ts';
 import type { StudyResult, StudyRun } from './results.ts';
 import { validationSign } from './validation.ts';
 import { recommended } from './verdict.ts';
@@ -26,11 +27,6 @@ export async function readResult(folder: string): Promise<StudyResult> {
       { cause },
     );
   }
-}
-
-/** Name of a row that is unique in its study: method, treatment, seed. */
-export function rowName({ method, purpose, seed }: StudyRun): string {
-  return `${method}/${purpose}/${seed}`;
 }
 
 /**

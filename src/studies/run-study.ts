@@ -8,6 +8,7 @@ import { canonical, contentHasher } from './key.ts';
 import { type Settings, studyMethods } from './methods.ts';
 import { doRun } from './one-run.ts';
 import { settlePace } from './pace.ts';
+import { inPool } from './pool.ts';
 import type { Curve, StudyRun } from './results.ts';
 import type { Scored } from './score.ts';
 import { openStore } from './store.ts';
@@ -149,17 +150,4 @@ async function conduct(study: Study, planned: readonly Planned[], host: StudyHos
   }
   await store.saveStudy(study.name, [...runs.values()]);
   return state();
-}
-
-/** Runs jobs in order, so many at a time; none is begun once the study is asked to stop. */
-async function inPool(
-  jobs: readonly (() => Promise<unknown>)[],
-  size: number,
-  signal: AbortSignal,
-): Promise<void> {
-  let next = 0;
-  const worker = async () => {
-    while (next < jobs.length && !signal.aborted) await jobs[next++]();
-  };
-  await Promise.all(Array.from({ length: size }, worker));
 }

@@ -1,26 +1,26 @@
-import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import { RankineError } from '../../errors.ts';
-import { writeAtomic } from '../../formats/index.ts';
 import {
   buildResult,
   openStore,
   type Planned,
   parseStudy,
   planStudy,
-  RESULT_FILE,
+  readReplays,
   runStudy,
   type Study,
   type StudyState,
   storeFile,
   studyMarkdown,
   studyMethods,
+  withReplays,
 } from '../../studies/index.ts';
-import { renderReport } from '../../studies/report/index.ts';
+import { writeReport } from '../../studies/report/index.ts';
 import { listenForInterrupt } from '../../training/index.ts';
 import { liveTable } from '../compare/live-table.ts';
 import { planTable } from '../compare/plan-table.ts';
+import { resultsSoFar } from '../compare/results-so-far.ts';
 import type { Verb } from '../program.ts';
 import { readRecipeFile } from '../recipe-file.ts';
 
@@ -30,6 +30,7 @@ interface Options {
   readonly json?: boolean;
   readonly parquet?: string;
   readonly output?: string;
+  readonly store?: string;
 }
 
 const EXAMPLES = `
@@ -41,7 +42,8 @@ Examples:
   rankine compare studies/dates.yaml --dry-run
   rankine compare studies/dates.yaml --yes
   rankine compare studies/dates.yaml --yes --json > result.json
-  rankine compare studies/dates.yaml --yes --parquet tables`;
+  rankine compare studies/dates.yaml --yes --parquet tables
+  rankine compare studies/dates.yaml --yes --store shared/runs.duckdb`;
 
 export const compareVerb: Verb = {
   define(command: Command) {
@@ -50,6 +52,7 @@ export const compareVerb: Verb = {
       .option('--dry-run', 'show what would be run, and run nothing')
       .option('--yes', 'do not ask before running')
       .option('--output <folder>', 'folder of the study, instead of the file’s')
+      .option('--store <file>', 'database of runs, instead of the file’s')
       .option('--parquet <folder>', 'also write the database’s tables as Parquet')
       .option('--json', 'the result as one JSON object on standard output')
       .addHelpText('after', EXAMPLES)
@@ -59,33 +62,29 @@ export const compareVerb: Verb = {
 
 async function run(file: string, options: Options): Promise<void> {
   const { content } = await readRecipeFile(file);
+  const { output, store } = options;
   const study = parseStudy({
     ...content,
-    ...(options.output === undefined ? {} : { output: options.output }),
+    ...(output === undefined ? {} : { output }),
+    ...(store === undefined ? {} : { store }),
   });
   if (options.dryRun) return showPlan(await planStudy(study, studyMethods(study)), options);
   const interruption = listenForInterrupt({
     onFirst: () => process.stderr.write('\nSaving and stopping; press Ctrl-C again to stop at once.\n'),
   });
   const live = liveTable(process.stderr);
-  // One after another: an older result must not be the last to arrive.
-  let saved: Promise<void> = Promise.resolve();
+  const results = resultsSoFar((result) => live.result(result));
   try {
     const state = await runStudy(study, {
       signal: interruption.signal,
       confirm: (planned) => confirm(planned, study, options),
       emit: (event, now) => {
         live.event(event, now);
-        if (event.type === 'run' && event.run.state !== 'running') {
-          const result = buildResult(now);
-          live.result(result);
-          saved = saved.then(() => writeAtomic(join(study.output, RESULT_FILE), JSON.stringify(result)));
-          saved.catch(() => {});
-        }
+        results.event(event, now);
       },
     });
     live.end();
-    await saved;
+    await results.saved();
     if (!state) return;
     await finish(study, state, options);
     if (interruption.signal.aborted) process.exitCode = 130;
@@ -122,14 +121,11 @@ async function confirm(planned: readonly Planned[], study: Study, { yes }: Optio
 }
 
 async function finish(study: Study, state: StudyState, options: Options): Promise<void> {
-  const result = buildResult(state);
-  const markdown = studyMarkdown(result);
-  await writeAtomic(join(study.output, RESULT_FILE), JSON.stringify(result));
-  await writeAtomic(join(study.output, 'report.md'), markdown);
-  await writeAtomic(join(study.output, 'report.html'), renderReport(result));
+  const result = withReplays(buildResult(state), await readReplays(study.output));
+  await writeReport(study.output, result);
   if (options.parquet !== undefined) {
     const store = await openStore(storeFile(study));
     await store.exportParquet(options.parquet);
   }
-  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `\n${markdown}`);
+  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `\n${studyMarkdown(result)}`);
 }

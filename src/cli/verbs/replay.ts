@@ -1,12 +1,21 @@
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
+import { RankineError } from '../../errors.ts';
 import { openRow, type Replay, replay } from '../../studies/index.ts';
 import { listenForInterrupt } from '../../training/index.ts';
+import { integerFlag, oneOf, positiveFlag } from '../flag-values.ts';
 import type { Verb } from '../program.ts';
+import { replayRows } from '../replay/all-rows.ts';
 import { styleFor, table } from '../terminal/index.ts';
 
 interface Options {
   readonly row?: string;
+  readonly all?: boolean;
+  readonly treatment?: 'default' | 'tuned';
+  readonly seed?: number;
+  readonly parallel?: number;
+  readonly again?: boolean;
+  readonly keep?: boolean;
   readonly output?: string;
   readonly json?: boolean;
 }
@@ -16,9 +25,15 @@ RESULT is the folder of a study (say which row), or of one run. The run is train
 its own; then its trained arrays and the score of every example are compared. Exit code 1: they are not the same bytes.
 The same bytes are promised for the same versions, processor and number of threads.
 
+With --all every finished row of a study is repeated, so many at once as the study runs. Outcomes are kept in the study's
+replays.json and shown in its report; stopped or killed, the same command goes on. A repetition's folder stays where it
+gave other bytes.
+
 Examples:
   rankine replay studies/dates --row lora/2
   rankine replay studies/dates --row bone/tuned/1
+  rankine replay studies/dates --all
+  rankine replay studies/dates --all --treatment tuned --seed 1 --parallel 2
   rankine replay studies/dates/runs/0314a37ce6c4eab2 --json`;
 
 export const replayVerb: Verb = {
@@ -26,7 +41,20 @@ export const replayVerb: Verb = {
     command
       .argument('<result>', 'folder of a study, or of one run')
       .option('--row <method/seed>', 'which run of a study: METHOD/SEED, METHOD/tuned/SEED, or its key')
-      .option('--output <folder>', 'folder of the repetition, absent or empty (default: under runs/)')
+      .addOption(new Option('--all', 'every finished run of a study').conflicts('row'))
+      .option(
+        '--treatment <settings>',
+        'with --all: those of default or of tuned settings',
+        oneOf('default', 'tuned'),
+      )
+      .option('--seed <number>', 'with --all: those of one seed', integerFlag)
+      .option('--parallel <number>', 'with --all: runs at once (default: as the study)', positiveFlag)
+      .option('--again', 'with --all: those too that were repeated before')
+      .option('--keep', 'with --all: leave the folders of repetitions that gave the same bytes')
+      .option(
+        '--output <folder>',
+        'folder of the repetition, absent or empty (default: under runs/); with --all, of all (default: replays/ in the study’s)',
+      )
       .option('--json', 'one JSON object at the end')
       .addHelpText('after', EXAMPLES)
       .action(run);
@@ -34,6 +62,8 @@ export const replayVerb: Verb = {
 };
 
 async function run(path: string, options: Options): Promise<void> {
+  if (options.all) return replayRows(path, options);
+  refuseWithoutAll(options);
   const row = await openRow(path, options.row);
   const output = options.output ?? join('runs', `replay-${row.run?.key.slice(0, 8) ?? 'run'}-${Date.now()}`);
   const interruption = listenForInterrupt({
@@ -50,6 +80,15 @@ async function run(path: string, options: Options): Promise<void> {
   } finally {
     interruption.dispose();
   }
+}
+
+const WITH_ALL = ['treatment', 'seed', 'parallel', 'again', 'keep'] as const;
+
+/** @throws RankineError `cli/usage` */
+function refuseWithoutAll(options: Options): void {
+  const given = WITH_ALL.find((name) => options[name] !== undefined);
+  if (given === undefined) return;
+  throw new RankineError('cli/usage', `--${given} chooses among all rows of a study.`, 'Add --all.');
 }
 
 function lines({ same, weights, scores, firstDifference, changed, folder }: Replay): string[] {

@@ -9,6 +9,8 @@ export interface Frame {
   readonly right: number;
   readonly top: number;
   readonly bottom: number;
+  /** Where the upright axis's title begins; default: at the left edge. */
+  readonly indent?: number;
 }
 
 export interface AxisText {
@@ -23,7 +25,7 @@ export function verticalAxis(frame: Frame, scale: Scale, { tick, title }: AxisTe
     const y = px(scale.at(value));
     return html`<path class="rule" d="M${px(frame.left)} ${y}H${px(frame.width - frame.right)}"/><text x="${px(frame.left - 8)}" y="${y}" dy="0.32em" text-anchor="end">${tick(value)}</text>`;
   });
-  return html`<g class="axis">${rules}<text class="axis-title" x="2" y="${px(frame.top - 14)}">${title}</text></g>`;
+  return html`<g class="axis">${rules}<text class="axis-title" x="${px(frame.indent ?? 2)}" y="${px(frame.top - 14)}">${title}</text></g>`;
 }
 
 /** Values below the drawing area, and the axis's title at its right end. */

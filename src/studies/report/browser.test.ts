@@ -6,7 +6,7 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { browserPath, launchBrowser, noBrowser } from '../../../tests/browser.ts';
 import { madeStudy } from '../../../tests/study-result.ts';
-import { renderReport } from './index.ts';
+import { renderPicture, renderReport } from './index.ts';
 
 describe.skipIf(!browserPath)(`a report in a browser${browserPath ? '' : ` (skipped: ${noBrowser})`}`, () => {
   let browser: Browser;
@@ -111,6 +111,15 @@ describe.skipIf(!browserPath)(`a report in a browser${browserPath ? '' : ` (skip
     await page.close();
   });
 
+  it('draws a picture whose names keep apart from each other, from points and from the edges', async () => {
+    const page = await browser.newPage();
+    for (const seeds of [2, 3]) {
+      await page.setContent(renderPicture(madeStudy({ seeds, examples: 300 })) ?? '');
+      expect(await page.evaluate(touching)).toEqual([]);
+    }
+    await page.close();
+  });
+
   it.each(['light', 'dark'] as const)('has readable colours in the %s', async (colorScheme) => {
     const page = await open('report.html', { colorScheme });
     const pairs = await page.evaluate(readPairs);
@@ -139,6 +148,25 @@ describe.skipIf(!browserPath)(`a report in a browser${browserPath ? '' : ` (skip
     expect(problems).toEqual([]);
   });
 });
+
+/** Texts of a picture that touch another, a point, or its edge, as this browser draws them. Runs in the page. */
+function touching(): string[] {
+  const box = (e: Element) => e.getBoundingClientRect();
+  const over = (a: DOMRect, b: DOMRect) =>
+    Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+    Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 4;
+  const texts = [...document.querySelectorAll('svg text')];
+  const marks = [...document.querySelectorAll('svg .point')];
+  const edge = box(document.querySelector('svg') as Element);
+  return texts.flatMap((text, i) => {
+    const own = box(text);
+    const others = [...texts.slice(i + 1), ...marks].filter((e) => over(own, box(e)));
+    const outside = own.left < edge.left || own.right > edge.right ? ['the edge'] : [];
+    return [...others.map((e) => e.textContent || 'a point'), ...outside].map(
+      (o) => `${text.textContent} / ${o}`,
+    );
+  });
+}
 
 /** Contrast of every text colour with what it stands on (WCAG 2.2, relative luminance). Runs in the page. */
 function readPairs() {

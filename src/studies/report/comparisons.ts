@@ -4,6 +4,8 @@ import { type Html, html } from './html.ts';
 import { type Entry, isBetter, type View } from './view.ts';
 
 const SIGNIFICANT = 0.05;
+/** Methods beyond which a square is drawn closer. */
+const WIDE = 12;
 
 /** Every pair on the same test examples: as a square, and as a list. */
 export function comparisons(view: View): Html | undefined {
@@ -20,12 +22,14 @@ function square(view: View, treatment: MethodSummary['treatment']): Html | undef
   const isThere = ({ name }: Entry) => view.result.comparisons.some((c) => c.a === name || c.b === name);
   const entries = view.entries.filter((e) => e.summary.treatment === treatment && isThere(e));
   if (entries.length === 0) return undefined;
-  const heads = entries.map((e) => html`<th scope="col"><span>${e.summary.label}</span></th>`);
+  const heads = entries.map(
+    ({ summary: { label } }) => html`<th scope="col" title="${label}"><span>${label}</span></th>`,
+  );
   const rows = entries.map(
     (a) =>
       html`<tr><th scope="row">${a.summary.label}</th>${entries.map((b) => cell(view, a, b, pairs))}</tr>`,
   );
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="${`Pairs of ${treatment} settings`}"><table class="square"><caption>${treatment} settings</caption><thead><tr><td></td>${heads}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label="${`Pairs of ${treatment} settings`}"><table class="square${entries.length > WIDE && ' dense'}"><caption>${treatment} settings</caption><thead><tr><td></td>${heads}</tr></thead><tbody>${rows}</tbody></table></div>`;
 }
 
 function cell(view: View, a: Entry, b: Entry, pairs: ReadonlyMap<string, Comparison>): Html {
@@ -36,7 +40,7 @@ function cell(view: View, a: Entry, b: Entry, pairs: ReadonlyMap<string, Compari
   const kind = verdict(pair.corrected, value, view);
   const sign = { better: '▲', worse: '▼', alike: '' }[kind];
   const hint = `${a.summary.label} − ${b.summary.label}: ${difference(value, view.result.metric)}, corrected p ${probability(pair.corrected)}`;
-  return html`<td class="${kind}" title="${hint}">${sign}${difference(value, view.result.metric)}</td>`;
+  return html`<td class="${kind}" title="${hint}"><i>${sign}</i>${difference(value, view.result.metric)}</td>`;
 }
 
 function verdict(corrected: number, value: number, { result }: View): 'better' | 'worse' | 'alike' {

@@ -1,4 +1,6 @@
+import { metricName } from '../naming.ts';
 import type { StudyResult } from '../results.ts';
+import { decimals } from './scale.ts';
 
 export type Metric = StudyResult['metric'];
 
@@ -7,6 +9,22 @@ const MINUS = '−';
 /** A loss as `2.134`, a share as `91.2 %`. */
 export function score(value: number, { name }: Pick<Metric, 'name'>): string {
   return name === 'loss' ? fixed(value, 3) : `${fixed(100 * value, 1)} %`;
+}
+
+/** A metric with its unit, for an axis. `ofText`: of a language model, whose loss is over tokens. */
+export function metricTitle(metric: Pick<Metric, 'name'>, ofText: boolean): string {
+  const unit = metric.name === 'loss' ? (ofText ? ' (nats per token)' : ' (nats)') : ' (% of rows)';
+  return `${metricName(metric)} on the test data${unit}`;
+}
+
+/** Scores on an axis, with the decimals that its ticks need: `5.25`, `80 %`. */
+export function scoreTicks(
+  ticks: readonly number[],
+  { name }: Pick<Metric, 'name'>,
+): (value: number) => string {
+  const factor = name === 'loss' ? 1 : 100;
+  const digits = decimals(ticks.map((t) => factor * t));
+  return (value) => `${fixed(factor * value, digits)}${name === 'loss' ? '' : ' %'}`;
 }
 
 /** A difference of scores, with its sign: `+0.021`, `−1.3` (percentage points). */
@@ -62,14 +80,6 @@ export function seconds(value: number): string {
   if (whole < 3600) return `${Math.floor(whole / 60)} min ${two(whole % 60)} s`;
   const minutes = Math.round(value / 60);
   return `${Math.floor(minutes / 60)} h ${two(minutes % 60)} min`;
-}
-
-/** For axes: `80 s`, `12.5 min`, `3 h`. */
-export function shortSeconds(value: number): string {
-  if (value < 600) return `${Number(value.toPrecision(3))} s`;
-  return value < 7200
-    ? `${Number((value / 60).toPrecision(3))} min`
-    : `${Number((value / 3600).toPrecision(3))} h`;
 }
 
 function two(value: number): string {

@@ -24,7 +24,7 @@ function accuracy(entries: readonly Entry[]): string {
   );
   if (errors.length === 0) return 'Resident memory of the whole process at its highest.';
   const close = errors.filter((e) => Math.abs(e) <= 0.1).length;
-  return `Resident memory of the whole process at its highest. Predicted within 10 % of what was measured: ${close} of ${errors.length}.`;
+  return `Resident memory of the whole process at its highest. Predicted within 10 % of what was measured: ${close} of ${errors.length}; the small number tells how far off the prediction is.`;
 }
 
 function bars({ summary, decides, name }: Entry, most: number, limit: number | undefined): Html {

@@ -33,6 +33,7 @@ export function page({ title, body, styles = [], scripts = [], connect = "'none'
 const STYLES = [
   'base.css',
   'verdict.css',
+  'marks.css',
   'pictures.css',
   'panels.css',
   'tables.css',

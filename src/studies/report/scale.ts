@@ -36,6 +36,14 @@ export function logScale(low: number, high: number, span: readonly [number, numb
   return { domain, ticks, at: interpolated(domain, span, Math.log) };
 }
 
+/** Decimals that tell an axis's ticks apart, and no more. */
+export function decimals(ticks: readonly number[]): number {
+  const fits = (digits: number) => ticks.every((t) => Math.abs(Number(t.toFixed(digits)) - t) < 1e-9);
+  let digits = 0;
+  while (digits < 6 && !fits(digits)) digits++;
+  return digits;
+}
+
 function interpolated(
   [low, high]: readonly [number, number],
   [start, end]: readonly [number, number],

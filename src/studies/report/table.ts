@@ -1,3 +1,4 @@
+import { finishedRuns, metricName } from '../naming.ts';
 import type { Interval, MethodSummary } from '../results.ts';
 import { bytes, count, difference, range, score, seconds, settings } from './format.ts';
 import { type Html, html } from './html.ts';
@@ -29,10 +30,26 @@ export function resultsTable(view: View, options: TableOptions): Html {
   );
   const rows = view.entries.map((entry) => row(view, entry, columns, options));
   return html`<section id="table"><h2>All methods</h2>
-<p class="lead">Intervals are 95 %, over seeds and test examples. ● cannot be told from the best of its kind of settings. Open a row for its runs, recipes and commands.</p>
+<p class="lead">${lead(view)}</p>
 ${filters(view)}
 <div class="scroll" tabindex="0" role="region" aria-label="Table of all methods"><table class="results"><caption class="unseen">Methods, what they reach and what they cost</caption>
 <thead><tr>${heads}</tr></thead>${rows}</table></div><p class="none" hidden>No method matches.</p></section>`;
+}
+
+function lead({ both, perplexity, result }: View): string {
+  return [
+    ...(both
+      ? [
+          'Default: as the study’s recipe has it; tuned: the best of the same search for every method, on validation data.',
+        ]
+      : []),
+    `Intervals are 95 %, over seeds and test examples. ● cannot be told from the best${both ? ' with the same kind of settings' : ''}.`,
+    ...(perplexity ? ['Perplexity is exp of the mean loss: the same measure in another scale.'] : []),
+    ...((result.replays ?? []).length > 0
+      ? ['Replayed: seeds that gave the same bytes when run again.']
+      : []),
+    'Open a row for its runs, recipes and commands.',
+  ].join(' ');
 }
 
 function filters({ both }: View): Html {
@@ -75,7 +92,7 @@ function columnsOf(view: View): Column[] {
     {
       ...number(
         'score',
-        metric.name,
+        metricName(metric),
         (m) => m.mean,
         (x) => score(x, metric),
       ),
@@ -100,9 +117,30 @@ function columnsOf(view: View): Column[] {
     number('memory', 'Memory', (m) => m.peakMemory, bytes, 'Peak resident memory, measured'),
     number('time', 'Time', (m) => m.seconds, seconds, 'Wall time of a run'),
     number('size', 'On disk', (m) => m.size, bytes, 'Size of the adapter, or of the model'),
+    replayColumn(view),
   ];
   const isEmpty = (c: Column) => view.entries.every((e) => c.cell(e) === undefined);
   return columns.filter((c) => !isEmpty(c));
+}
+
+function replayColumn(view: View): Column {
+  const outcomes = ({ summary }: Entry) => summary.runs.flatMap((run) => view.replay(run) ?? []);
+  return {
+    ...{
+      id: 'replay',
+      title: 'Replayed',
+      kind: 'number',
+      hint: 'Seeds that gave the same bytes when run again',
+    },
+    key: (entry) => outcomes(entry).filter((r) => r.same).length || undefined,
+    cell: (entry) => {
+      const all = outcomes(entry);
+      const other = all.filter((r) => !r.same).length;
+      if (all.length === 0) return undefined;
+      const same = `${all.length - other} of ${finishedRuns({ methods: [entry.summary] }).length}`;
+      return html`${same}${other > 0 && html`<small class="bad">${other} other bytes</small>`}`;
+    },
+  };
 }
 
 function methodCell({ summary, id, recommended }: Entry, badge: string): Html {
@@ -114,14 +152,15 @@ function settingsCell({ treatment, settings: chosen }: MethodSummary): Html {
   return html`${treatment}${text !== '' && html`<small>${text}</small>`}`;
 }
 
-function scoreCell(summary: MethodSummary, { result }: View): Html | undefined {
+function scoreCell(summary: MethodSummary, { result, perplexity }: View): Html | undefined {
   const failed = failures(summary);
   const note = failed !== undefined && html`<small class="bad">${failed}</small>`;
   if (summary.mean === undefined) return failed === undefined ? undefined : html`${note}`;
   const best =
     summary.amongBest &&
     html`<span class="dot" role="img" aria-label="cannot be told from the best">●</span>`;
-  return html`${best}<b>${score(summary.mean, result.metric)}</b>${note}`;
+  const also = perplexity && html`<small>perplexity ${perplexity(summary.mean)}</small>`;
+  return html`${best}<b>${score(summary.mean, result.metric)}</b>${also}${note}`;
 }
 
 const GRAPHIC = 120;
@@ -156,7 +195,7 @@ function row(view: View, entry: Entry, columns: readonly Column[], options: Tabl
     const content = c.cell(entry) ?? html`<span class="nothing">–</span>`;
     return i === 0
       ? html`<th scope="row" class="text">${content}</th>`
-      : html`<td class="${c.kind}" data-column="${c.id}">${content}</td>`;
+      : html`<td class="${c.kind}" data-column="${c.id}" data-title="${c.title}">${content}</td>`;
   });
   const keys = Object.fromEntries(columns.map((c) => [c.id, c.key(entry) ?? null]));
   return html`<tbody data-method="${summary.method}" data-treatment="${summary.treatment}" data-id="${id}" data-best="${String(summary.amongBest)}" data-failed="${summary.failed}" data-label="${summary.label}" data-keys="${JSON.stringify(keys)}">

@@ -1,21 +1,12 @@
-import type { MethodSummary, StudyResult } from '../results.ts';
-import { bytes, shortCount, shortSeconds } from './format.ts';
+import { costsOf, firstCost } from './costs.ts';
 import { type Html, html } from './html.ts';
-import { qualityAxis, tradeoffPicture } from './tradeoff-picture.ts';
+import { tradeoffPicture } from './tradeoff-picture.ts';
+import { qualityAxis } from './tradeoff-points.ts';
 import type { View } from './view.ts';
-
-/** What a method costs: one horizontal axis of the picture. */
-export interface Cost {
-  readonly id: 'trainable' | 'memory' | 'time';
-  readonly title: string;
-  of(summary: MethodSummary): number | undefined;
-  readonly tick: (value: number) => string;
-  readonly limit?: number;
-}
 
 /** Quality against cost, one picture for each cost that was measured. */
 export function tradeoff(view: View): Html | undefined {
-  const costs = costsOf(view.result).filter((cost) => pointsOf(view, cost).length > 1);
+  const costs = costsOf(view);
   if (costs.length === 0) return undefined;
   const first = firstCost(view, costs);
   const switches = costs.map(
@@ -51,34 +42,4 @@ function legend(view: View): Html {
 <span>${mark(html`<circle class="point" cx="9" cy="7" r="5"/>`)}${isBest ? 'other methods' : 'methods'}</span>
 ${qualityAxis(view).anyOff && html`<span>${mark(html`<path class="point off" d="M4 3h10l-5 9z"/>`)}beyond the scale</span>`}
 ${both && html`<span>${mark(html`<rect class="point plain" x="5.5" y="3.5" width="7" height="7" transform="rotate(45 9 7)"/>`)}default settings, joined to the tuned ones</span>`}</figcaption>`;
-}
-
-function costsOf({ budget }: StudyResult): Cost[] {
-  return [
-    { id: 'memory', title: 'peak memory', of: (m) => m.peakMemory, tick: bytes, limit: budget.memory },
-    { id: 'time', title: 'time', of: (m) => m.seconds, tick: shortSeconds, limit: budget.time },
-    {
-      id: 'trainable',
-      title: 'trained numbers',
-      of: (m) => m.trainable,
-      tick: shortCount,
-      limit: budget.trainable,
-    },
-  ];
-}
-
-/** The first cost in which methods differ: all spend the same of the budget itself. */
-function firstCost(view: View, costs: readonly Cost[]): Cost {
-  const spread = (cost: Cost) => {
-    const values = pointsOf(view, cost);
-    return Math.max(...values) / Math.min(...values);
-  };
-  return costs.find((cost) => spread(cost) > 1.1) ?? costs[0];
-}
-
-function pointsOf({ entries }: View, cost: Cost): number[] {
-  return entries
-    .filter(({ summary }) => summary.mean !== undefined)
-    .map(({ summary }) => cost.of(summary))
-    .filter((x) => x !== undefined && x > 0) as number[];
 }

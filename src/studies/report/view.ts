@@ -1,5 +1,6 @@
-import { treatmentName } from '../build-result.ts';
-import type { Curve, MethodSummary, StudyResult, StudyRun } from '../results.ts';
+import { metricName, rowName, treatmentName } from '../naming.ts';
+import { type Perplexity, perplexityOf } from '../perplexity.ts';
+import type { Curve, MethodSummary, ReplayRecord, StudyResult, StudyRun } from '../results.ts';
 import { recommended } from '../verdict.ts';
 import { bytes, count, range, score, seconds } from './format.ts';
 
@@ -28,6 +29,10 @@ export interface View {
   readonly both: boolean;
   readonly decisive: MethodSummary['treatment'];
   curves(run: StudyRun): readonly Curve[];
+  /** How losses are also written; undefined where there is no such thing. */
+  readonly perplexity?: Perplexity;
+  /** What came of repeating a run; undefined where it was not repeated. */
+  replay(run: StudyRun): ReplayRecord | undefined;
 }
 
 export function viewOf(result: StudyResult): View {
@@ -44,15 +49,20 @@ export function viewOf(result: StudyResult): View {
     };
   });
   const curves = (run: StudyRun) => result.curves[run.key] ?? [];
-  return { result, entries, both: treatments.size > 1, decisive, curves };
+  const replay = (run: StudyRun) => result.replays?.find((r) => r.row === rowName(run));
+  return {
+    ...{ result, entries, both: treatments.size > 1, decisive, curves, replay },
+    perplexity: perplexityOf(result),
+  };
 }
 
 /** Everything that is known of an entry, for tooltips and readers of screens. */
-export function factsOf({ summary }: Entry, { metric, seeds }: StudyResult): string[] {
+export function factsOf({ summary }: Entry, { result: { metric, seeds }, perplexity }: View): string[] {
   const { mean, interval, trainable, peakMemory, predictedMemory } = summary;
   const done = summary.runs.filter((r) => r.scores !== undefined).length;
   return [
-    mean === undefined ? 'no score' : `${metric.name} ${score(mean, metric)}`,
+    mean === undefined ? 'no score' : `${metricName(metric)} ${score(mean, metric)}`,
+    mean === undefined || !perplexity ? '' : `perplexity ${perplexity(mean)}`,
     interval === undefined ? '' : `95 % interval ${range(interval, metric)}`,
     trainable === undefined ? '' : `${count(trainable)} trained numbers`,
     peakMemory === undefined ? '' : `${bytes(peakMemory)} at the peak`,
