@@ -3,6 +3,7 @@ import { random } from '../linalg/index.ts';
 import { buildResult } from './build-result.ts';
 import type { StudyRun } from './results.ts';
 import type { StudyState } from './run-study.ts';
+import { recommended } from './verdict.ts';
 
 /** A finished study of losses; `level` gives a method's loss under a seed, or undefined where that run failed. */
 function finished(
@@ -84,4 +85,39 @@ test('while runs are still to come no winner is named', () => {
 test('which run ends first changes nothing', () => {
   const state = finished(['a', 'b'], [1, 2, 3], (m, seed) => (m === 'a' ? seed : 2 * seed));
   expect(buildResult({ ...state, runs: [...state.runs].reverse() })).toEqual(buildResult(state));
+});
+
+test('of those in front the one that is much cheaper is chosen; one behind a worse method is not', () => {
+  // d's seeds vary so much that it cannot be told from a, though c, which can, is better in the mean.
+  const own: Record<string, number[]> = { a: [1, 1, 1], b: [1.01, 1, 1.02], c: [2, 2, 2], d: [1, 2.5, 5] };
+  const seconds: Record<string, number> = { a: 10, b: 8, c: 1, d: 1 };
+  const state = finished(['a', 'b', 'c', 'd'], [1, 2, 3], (m, seed) => own[m][seed - 1]);
+  const timed = (b: number) =>
+    buildResult({
+      ...state,
+      runs: state.runs.map((r) => ({
+        ...r,
+        measured: { wall: r.method === 'b' ? b : seconds[r.method], peakMemory: 1, processor: 1 },
+      })),
+    });
+  const [quick, slow] = [timed(8), timed(9.5)];
+  expect(quick.methods.map((m) => [m.method, m.amongBest])).toEqual([
+    ...[
+      ['a', true],
+      ['b', true],
+      ['c', false],
+    ],
+    ['d', true],
+  ]);
+  expect(recommended(quick)?.method).toBe('b');
+  expect(quick.verdict.headline).toBe(
+    'No clear winner among a, b and d: b takes the least time of the first 2.',
+  );
+  expect(recommended(slow)?.method).toBe('a');
+  expect(slow.verdict.headline).toBe(
+    'No clear winner among a, b and d: a has the best mean, and none takes much less time.',
+  );
+  expect(quick.caveats.join()).toContain(
+    'd cannot be told from the best because scores vary much over seeds',
+  );
 });

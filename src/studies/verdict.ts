@@ -47,7 +47,7 @@ function undecided(
   result: Partial,
 ): StudyResult['verdict'] {
   const [first] = decided;
-  const chosen = cheapestOf(inFront(decided), result) ?? first;
+  const chosen = choice(inFront(decided), result) ?? first;
   const so = isFinished(result) ? '' : ' so far';
   return {
     headline: `No clear winner${so} among ${listed(best.map((m) => m.label))}: ${chosen.label} ${reason(chosen, decided, best, result)}.`,
@@ -66,10 +66,10 @@ function reason(
   { budget }: Partial,
 ): string {
   const front = inFront(decided);
-  const cost = `takes the least ${'memory' in budget ? 'memory' : 'time'}`;
+  const cost = 'memory' in budget ? 'memory' : 'time';
   if (front.length === 1) return 'has the best mean';
-  if (chosen === decided[0]) return `has the best mean and ${cost}`;
-  return front.length === best.length ? cost : `${cost} of the first ${front.length}`;
+  if (chosen === decided[0]) return `has the best mean, and none takes much less ${cost}`;
+  return `takes the least ${cost}${front.length === best.length ? '' : ` of the first ${front.length}`}`;
 }
 
 /**
@@ -100,16 +100,22 @@ function decisive(methods: readonly MethodSummary[]): MethodSummary[] {
   );
 }
 
-/** The method that an export of the study takes: the winner, else the cheapest of those in front. */
+/** The method that an export of the study takes: the winner, else one of those in front. */
 export function recommended(result: Pick<StudyResult, 'methods'> & Partial): MethodSummary | undefined {
   const decided = decisive(result.methods);
-  return decided.some((m) => m.amongBest) ? cheapestOf(inFront(decided), result) : decided[0];
+  return decided.some((m) => m.amongBest) ? choice(inFront(decided), result) : decided[0];
 }
 
-function cheapestOf(methods: readonly MethodSummary[], { budget }: Partial): MethodSummary | undefined {
+/** Share of the best one's cost from which on another is worth a mean that is not as good. */
+const CHEAPER = 0.9;
+
+/** Of those in front the cheapest; the best in the mean where none is much cheaper. */
+function choice(front: readonly MethodSummary[], { budget }: Partial): MethodSummary | undefined {
   const cost = (m: MethodSummary) =>
     ('memory' in budget ? m.peakMemory : m.seconds) ?? Number.POSITIVE_INFINITY;
-  return [...methods].sort((a, b) => cost(a) - cost(b))[0];
+  const [first] = front;
+  const [cheapest] = [...front].sort((a, b) => cost(a) - cost(b));
+  return cheapest && cost(cheapest) <= CHEAPER * cost(first) ? cheapest : first;
 }
 
 function costOf(method: MethodSummary, result: Partial): string {
