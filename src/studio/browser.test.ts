@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { browserPath, launchBrowser, noBrowser } from '../../tests/browser.ts';
-import type { StudyResult } from '../studies/index.ts';
+import type { Study, StudyResult } from '../studies/index.ts';
 import { openStudio, type Studio } from './index.ts';
+import { checkForm } from './study-form.ts';
 
 const MAIN = new URL('../cli/main.ts', import.meta.url).pathname;
 const AT = new URL('../../quickstart/', import.meta.url).pathname;
@@ -59,6 +60,7 @@ describe.skipIf(!browserPath)(
         ['maxLength', '48'],
         ['seeds', '2'],
         ['budget', '60 000'],
+        ['testLimit', '10'],
       ])
         await page.locator(`#${field}`).fill(value);
       await page.locator('#budgetKind').selectOption('trainable');
@@ -83,11 +85,32 @@ describe.skipIf(!browserPath)(
         await readFile(join(root, 'studies', 'first', 'result.json'), 'utf8'),
       );
       expect(result.progress).toEqual({ done: 4, total: 4 });
+      expect(result.test).toEqual({ rows: 10, texts: true });
       expect(await page.locator('.verdict h1').textContent()).toBe(result.verdict.headline);
       expect(await page.locator('.panel:visible .curve').count()).toBeGreaterThan(3);
       await page.getByRole('link', { name: 'Studies' }).click();
       expect(await page.locator('.card').textContent()).toContain(result.verdict.headline);
       expect(problems).toEqual([]);
     }, 600_000);
+
+    it('asks for fewer test rows and for successive halving, and tells what is wrong with them', async () => {
+      await page.goto(`${studio.url}new`);
+      await page.locator('#name').fill('halved');
+      await page.locator('#testLimit').fill('few');
+      const check = page.getByRole('button', { name: 'See what fits' });
+      await check.click();
+      await expect.poll(() => page.locator('#testLimit-error').textContent()).toBe('not a number');
+      await page.locator('#testLimit').fill('20');
+      await page.locator('#trials').fill('8');
+      await page
+        .locator('#search')
+        .selectOption({ label: 'halving: all for a quarter, half of them for a half, the rest in full' });
+      const [request] = await Promise.all([page.waitForRequest('**/check'), check.click()]);
+      const { study } = checkForm(request.postDataJSON()) as { study?: Study };
+      expect(study).toMatchObject({
+        test: { path: 'quickstart/data/test.jsonl', limit: 20 },
+        tuning: { trials: 8, search: 'halving' },
+      });
+    });
   },
 );

@@ -36,6 +36,12 @@ ${group('Model and data', [
     value: 'quickstart/data/test.jsonl',
     hint: 'judge the methods; never seen in training or tuning',
   }),
+  field({
+    name: 'testLimit',
+    label: 'Rows of it at most',
+    kind: 'number',
+    hint: 'empty: all; fewer are quicker, and tell less',
+  }),
   field({ name: 'general', label: 'General text', hint: 'optional: tells what was forgotten' }),
   field({ name: 'maxLength', label: 'Tokens in a row at most', kind: 'number' }),
 ])}
@@ -66,6 +72,10 @@ ${group('Tuning', [
     kind: 'number',
     hint: 'empty: default settings only',
   }),
+  select('search', 'Search', [
+    ['random', 'random: every trial in full'],
+    ['halving', 'halving: all for a quarter, half of them for a half, the rest in full'],
+  ]),
   field({ name: 'rateLow', label: 'Learning rate from', hint: 'e.g. 1e-4' }),
   field({ name: 'rateHigh', label: 'to', hint: 'e.g. 1e-2' }),
 ])}

@@ -23,9 +23,11 @@ describe('the form', () => {
     const checked = checkForm({
       ...values,
       holdOut: '0.1',
+      testLimit: '50',
       budgetKind: 'memory',
       budget: '300 MB',
       trials: '4',
+      search: 'halving',
       rateLow: '1e-4',
       rateHigh: '1e-2',
       more: 'schedule: cosine\ndata: { packing: first-fit }',
@@ -35,7 +37,8 @@ describe('the form', () => {
     expect(checked.study).toMatchObject({
       seeds: [1, 2],
       budget: { memory: 300e6 },
-      tuning: { trials: 4, rate: [1e-4, 1e-2] },
+      tuning: { trials: 4, search: 'halving', rate: [1e-4, 1e-2] },
+      test: { path: values.test, limit: 50 },
       recipe: {
         steps: 20,
         schedule: 'cosine',
@@ -53,6 +56,10 @@ describe('the form', () => {
     ['steps', { steps: 'many' }, 'not a number'],
     ['steps', { steps: '-1' }, /expected number to be >0/],
     ['name', { name: 'a/b' }, /letters, digits/],
+    ['testLimit', { testLimit: 'few' }, 'not a number'],
+    ['testLimit', { testLimit: '0' }, /expected number to be >0/],
+    ['test', { test: '', testLimit: '5' }, /name the test data/],
+    ['search', { holdOut: '0.1', trials: '4', search: 'grid' }, /random/],
     ['budget', { budgetKind: 'trainable', budget: 'much' }, 'not a number'],
     ['budget', { budgetKind: 'memory', budget: '3 bananas' }, /like 300MB/],
     ['budget', { budgetKind: 'time', budget: '' }, /how much/],

@@ -28,6 +28,8 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   steps: ['recipe', 'steps'],
   batch: ['recipe', 'batch'],
   rate: ['recipe', 'rate'],
+  // Before test itself: an error of the limit stands at its own field.
+  testLimit: ['test', 'limit'],
   test: ['test'],
   general: ['general'],
   methods: ['methods'],
@@ -36,7 +38,9 @@ const PLACES: Readonly<Record<string, readonly string[]>> = {
   metric: ['metric'],
   parallel: ['parallel'],
 };
-const NUMBERS = new Set(['holdOut', 'maxLength', 'steps', 'batch', 'rate', 'seeds', 'trials', 'parallel']);
+const NUMBERS = new Set([
+  ...['holdOut', 'maxLength', 'testLimit', 'steps', 'batch', 'rate', 'seeds', 'trials', 'parallel'],
+]);
 
 /** The study that a form describes, checked by the same schemas as one from a file; errors stand at their fields. */
 export function checkForm(values: FormValues): Checked {
@@ -66,8 +70,10 @@ function studyInput(values: FormValues, more: Readonly<Record<string, unknown>>)
   const study: Record<string, unknown> = {};
   for (const [field, place] of Object.entries(PLACES)) {
     const value = values[field];
-    if (value === undefined || value.length === 0) continue;
-    put(study, place, typeof value === 'string' && NUMBERS.has(field) ? numeric(value) : value);
+    if (isEmpty(value)) continue;
+    // Data with a limit are an object.
+    const at = field === 'test' && !isEmpty(values.testLimit) ? ['test', 'path'] : place;
+    put(study, at, typeof value === 'string' && NUMBERS.has(field) ? numeric(value) : value);
   }
   const { budgetKind = '', budget = '' } = values as Record<string, string>;
   if (budgetKind !== '' && budget !== '') {
@@ -75,10 +81,15 @@ function studyInput(values: FormValues, more: Readonly<Record<string, unknown>>)
     const amount = budgetKind === 'memory' ? budget : numeric(budget);
     study.budget = { [budgetKind]: amount };
   }
-  const { rateLow = '', rateHigh = '' } = values as Record<string, string>;
+  const { rateLow = '', rateHigh = '', search = '' } = values as Record<string, string>;
+  if (study.tuning && search !== '') put(study, ['tuning', 'search'], search);
   if (study.tuning && (rateLow !== '' || rateHigh !== ''))
     put(study, ['tuning', 'rate'], [numeric(rateLow), numeric(rateHigh)]);
   return { ...study, recipe: merged((study.recipe ?? {}) as Fields, more) };
+}
+
+function isEmpty(value: FormValues[string] | undefined): boolean {
+  return value === undefined || value.length === 0;
 }
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -147,7 +158,7 @@ function fieldAt(path: readonly string[]): string {
   const [found] = Object.entries(PLACES).find(matches) ?? [];
   if (found) return found;
   if (path[0] === 'budget') return 'budget';
-  if (path[0] === 'tuning') return 'rateLow';
+  if (path[0] === 'tuning') return path[1] === 'search' ? 'search' : 'rateLow';
   return path[0] === 'recipe' && path.length > 1 ? (path[1] === 'data' ? 'train' : 'more') : 'form';
 }
 
