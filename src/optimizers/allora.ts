@@ -70,6 +70,8 @@ export const allora = defineOptimizer({
   whenToChoose: 'Few samples and few steps with LoRA, without a search for its scale.',
   stateFormula: '2 r (m + n)',
   options: alloraOptions,
+  // It has no scale: alpha equals the rank.
+  adapter: { method: 'lora', rank: 8, alpha: 8 },
   rules(parameters, o) {
     const { pairs, others } = factorPairs('allora', parameters);
     for (const pair of pairs) checkScale(pair);

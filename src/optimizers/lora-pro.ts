@@ -118,6 +118,7 @@ export const loraPro = defineOptimizer({
     'LoRA that lags behind full fine-tuning, where memory for moments of whole matrices is there.',
   stateFormula: '2 m n + 2 r (r + 1); light: 2 r (m + n) + 2 r (r + 1)',
   options: loraProOptions,
+  adapter: { method: 'lora' },
   rules(parameters, o) {
     const { pairs, others } = factorPairs('lora-pro', parameters);
     return [...pairs.map((pair) => pairRule(pair, o)), ...perParameter(others, (p) => otherPiece(p, o))];

@@ -108,6 +108,8 @@ export interface OptimizerMethod<O = unknown> {
   /** Numbers of state for an m×n matrix, as a formula; `stateBytes` counts them. */
   readonly stateFormula: string;
   readonly options: z.ZodType<O>;
+  /** Weight form that it moves, as a recipe names it; absent where it moves any, and all weights too. */
+  readonly adapter?: Readonly<Record<string, unknown>>;
   /**
    * Splits the parameters into rules; every parameter is in exactly one.
    * @param seed of the run, for choices that several rules share

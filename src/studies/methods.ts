@@ -17,35 +17,58 @@ export interface Method {
  * @throws RankineError `recipe/unknown-method` naming the nearest
  */
 export function studyMethods(study: Study): Method[] {
-  const list = typeof study.methods === 'string' ? methodSet(study.methods) : study.methods;
-  const methods = list
-    .filter((entry) => typeof entry !== 'string' || !study.exclude.includes(entry))
-    .map((entry): Method => {
-      if (typeof entry === 'string') return { id: entry, label: entry, fields: fieldsOf(entry) };
-      const { label, ...fields } = entry;
-      const name = label ?? nameOf(fields);
-      return { id: name.replace(/[^\w.+-]+/g, '-'), label: name, fields };
-    });
+  const named = (name: string) => (isForm(name) ? ofForm(name) : ofOptimizer(study, name));
+  const list =
+    typeof study.methods === 'string'
+      ? methodSet(study, study.methods)
+      : study.methods.map((entry) => (typeof entry === 'string' ? named(entry) : described(entry)));
+  const methods = list.filter(
+    ({ name, label }) => name === undefined || !study.exclude.some((left) => left === name || left === label),
+  );
   const seen = new Map<string, number>();
-  return methods.map((m) => {
-    const count = (seen.get(m.id) ?? 0) + 1;
-    seen.set(m.id, count);
-    return count === 1 ? m : { ...m, id: `${m.id}-${count}`, label: `${m.label} (${count})` };
+  return methods.map(({ label, fields }): Method => {
+    const id = label.replace(/[^\w.+-]+/g, '-');
+    const count = (seen.get(id) ?? 0) + 1;
+    seen.set(id, count);
+    return count === 1
+      ? { id, label, fields }
+      : { id: `${id}-${count}`, label: `${label} (${count})`, fields };
   });
 }
 
-function methodSet(set: (typeof METHOD_SETS)[number]): string[] {
-  const adapters = [...forms.map((f) => f.name), FULL];
-  const others = optimizers.map((o) => o.name);
-  if (set === 'all adapters') return adapters;
-  return set === 'all optimizers' ? others : [...adapters, ...others.filter((name) => name !== 'adamw')];
+interface Competitor extends Omit<Method, 'id'> {
+  /** Of a form or an optimizer, where the study names it or a set holds it. */
+  readonly name?: string;
 }
 
-/** A name alone is a weight form, or an optimizer of all weights. */
-function fieldsOf(name: string): Record<string, unknown> {
-  if (name === FULL || forms.some((f) => f.name === name)) return { adapter: { method: name } };
+function methodSet(study: Study, set: (typeof METHOD_SETS)[number]): Competitor[] {
+  const adapters = [...forms.map((f) => f.name), FULL].map(ofForm);
+  const rules = optimizers.map((o) => ofOptimizer(study, o.name));
+  if (set === 'all adapters') return adapters;
+  if (set === 'all optimizers') return rules;
+  // AdamW is what all adapters have; a name that is of both must tell which.
+  const others = rules.filter((o) => o.name !== 'adamw');
+  return [...adapters, ...others.map((o) => (isForm(o.label) ? { ...o, label: `${o.label} optimizer` } : o))];
+}
+
+function isForm(name: string): boolean {
+  return name === FULL || forms.some((f) => f.name === name);
+}
+
+function ofForm(name: string): Competitor {
+  return { name, label: name, fields: { adapter: { method: name } } };
+}
+
+/** An optimizer with what the study adapts; where it names no form, with the one that it is for, else of all weights. */
+function ofOptimizer({ recipe }: Study, name: string): Competitor {
   const known = [FULL, ...forms.map((f) => f.name)];
-  return { optimizer: { method: byName(optimizers, name, 'method', known).name } };
+  const { name: method, adapter = { method: FULL } } = byName(optimizers, name, 'method', known);
+  const chosen = asObject('adapter', recipe.adapter)?.method !== undefined;
+  return { name, label: name, fields: { optimizer: { method }, ...(chosen ? {} : { adapter }) } };
+}
+
+function described({ label, ...fields }: { readonly label?: string }): Competitor {
+  return { label: label ?? nameOf(fields), fields };
 }
 
 function nameOf(fields: Readonly<Record<string, unknown>>): string {
@@ -104,8 +127,12 @@ function setPath(target: Record<string, unknown>, [head, ...rest]: string[], val
     target[head] = value;
     return;
   }
-  // A setting of an optimizer that nobody named is one of the recipe's own default.
-  const unnamed = head === 'optimizer' ? { method: 'adamw' } : {};
-  target[head] = { ...(asObject(head, target[head]) ?? unnamed) };
+  // A setting of what nobody named is one of the recipe's own default.
+  target[head] = { ...(asObject(head, target[head]) ?? DEFAULTS[head]) };
   setPath(target[head] as Record<string, unknown>, rest, value);
 }
+
+const DEFAULTS: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  adapter: { method: 'lora' },
+  optimizer: { method: 'adamw' },
+};

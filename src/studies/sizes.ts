@@ -4,9 +4,11 @@ const UNITS: Readonly<Record<string, number>> = {
   KB: 1e3,
   MB: 1e6,
   GB: 1e9,
+  TB: 1e12,
   KIB: 2 ** 10,
   MIB: 2 ** 20,
   GIB: 2 ** 30,
+  TIB: 2 ** 40,
 };
 
 /** Bytes of a number, or of a text like `300MB` or `2 GiB`; undefined for anything else. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TASK_DATA, writeTinyModel } from '../../tests/tiny-model.ts';
 import { forms } from '../adapters/index.ts';
+import { optimizers } from '../optimizers/index.ts';
 import { planStudy } from './budget.ts';
 import { runRecipe, studyMethods } from './methods.ts';
 import { parseStudy } from './study.ts';
@@ -45,6 +46,22 @@ describe('a study file', () => {
       study({ methods: ['lora', 'lora', { label: 'wide one', adapter: { method: 'lora', rank: 64 } }] }),
     );
     expect(ids.map((m) => m.id)).toEqual(['lora', 'lora-2', 'wide-one']);
+  });
+
+  test('gives an optimizer what it moves: the form that the study names, else its own, else all weights', () => {
+    const adapterOf = (adapter: unknown, name: string) => {
+      const s = study({ recipe: { ...base.recipe, ...(adapter ? { adapter } : {}) }, methods: [name] });
+      return runRecipe(s, studyMethods(s)[0], {}, { seed: 1, output: 'o' }).adapter;
+    };
+    expect(adapterOf(undefined, 'galore')).toMatchObject({ method: 'full' });
+    expect(adapterOf(undefined, 'lora+')).toMatchObject({ method: 'lora' });
+    expect(adapterOf({ targets: ['q_proj'] }, 'lora-pro')).toMatchObject({
+      method: 'lora',
+      options: { targets: ['q_proj'] },
+    });
+    expect(adapterOf('dora', 'lion')).toMatchObject({ method: 'dora' });
+    const [both] = studyMethods(study({ methods: 'all optimizers' })).filter((m) => m.label === 'allora');
+    expect(both.fields).toMatchObject({ optimizer: { method: 'allora' }, adapter: { method: 'lora' } });
   });
 
   test('lays a method over what all share, and settings over both', () => {
@@ -123,6 +140,57 @@ describe('a budget', () => {
     const { steps: _, ...open } = recipe;
     const [tokens] = await plan({ recipe: open, budget: { tokens: 48 * 2 * 7 + 5 } });
     expect(tokens.row).toMatchObject({ fits: true, steps: 7 });
+  });
+
+  describe('chooses among all that fit', () => {
+    const names = [...forms.map((f) => f.name), 'full'];
+    const rules = optimizers.map((o) => o.name).filter((name) => name !== 'adamw');
+    const everything = [...names, ...rules.map((o) => (names.includes(o) ? `${o} optimizer` : o))];
+
+    // What this model cannot have is told apart from what does not fit.
+    const tooSmall = /rank \d+ exceeds|cannot project/;
+
+    test('by memory', async () => {
+      const all = await plan({ methods: 'all that fit', budget: { memory: '1 TB' } });
+      expect(all.map((p) => p.row.label)).toEqual(everything);
+      for (const { row } of all) if (!row.fits) expect(row.reason, row.label).toMatch(tooSmall);
+      const peaks = all.flatMap((p) => (p.row.fits ? [p.row.predictedMemory as number] : []));
+      const limit = Math.ceil(peaks.sort((a, b) => a - b)[Math.floor(peaks.length / 2)]);
+      const half = await plan({ methods: 'all that fit', budget: { memory: limit } });
+      for (const [i, { row }] of half.entries()) {
+        const alone = all[i].row;
+        expect(row.fits, row.label).toBe(alone.fits && (alone.predictedMemory as number) <= limit);
+        if (alone.fits && !row.fits) expect(row.reason).toMatch(/^It is predicted to take \d+ MB\.$/);
+      }
+    }, 120_000);
+
+    test('by trained numbers: forms of some size, no optimizer of all weights', async () => {
+      const planned = await plan({ methods: 'all that fit', budget: { trainable: 9000 } });
+      expect(planned.map((p) => p.row.label)).toEqual(everything);
+      const moves = new Set(optimizers.flatMap((o) => (o.adapter ? [o.name, `${o.name} optimizer`] : [])));
+      for (const { row } of planned) {
+        if (names.includes(row.label) ? row.label !== 'full' : moves.has(row.label))
+          expect(row.trainable, row.label).toBeLessThanOrEqual(9000);
+        else if (!tooSmall.test(row.reason ?? ''))
+          expect(row.reason, row.label).toBe('It trains 84,128 numbers at least.');
+      }
+    }, 120_000);
+
+    test('and leaves out what is excluded', () => {
+      const labels = (exclude: string[]) =>
+        studyMethods(study({ methods: 'all that fit', exclude })).map((m) => m.label);
+      const left = ['lora', 'lion', 'full'];
+      expect(labels(left)).toEqual(everything.filter((name) => !left.includes(name)));
+      expect(labels(['allora optimizer'])).toEqual(everything.filter((name) => name !== 'allora optimizer'));
+    });
+  });
+
+  test('finds the rank of an optimizer that names no form: LoRA’s, as in a recipe', async () => {
+    const [{ row }] = await plan({
+      methods: [{ label: 'x', optimizer: 'lion' }],
+      budget: { trainable: 5000 },
+    });
+    expect(row).toMatchObject({ fits: true, chosen: { 'adapter.rank': 4 }, trainable: 4096 });
   });
 
   test('that sets the updates clashes with none that the recipe sets', async () => {
