@@ -1,4 +1,5 @@
 import { availableParallelism, cpus } from 'node:os';
+import { mayBeBest } from './best-set.ts';
 import { treatmentName } from './naming.ts';
 import type { Comparison, Curve, MethodSummary, StudyResult, StudyRun } from './results.ts';
 import type { StudyState } from './run-study.ts';
@@ -109,7 +110,7 @@ function compare(
         methods.push({
           ...summary,
           interval: percentileInterval(resampled[i]),
-          amongBest: i === 0 || !isWorse(own, treatmentName(judged[0]), treatmentName(summary)),
+          amongBest: mayBeBest(treatmentName(summary), own, direction, SIGNIFICANT),
         });
     }
   }
@@ -119,10 +120,6 @@ function compare(
 /** With one seed nothing is known of the spread over seeds: no interval, no comparison. */
 function isJudged(summary: MethodSummary): boolean {
   return summary.failed === 0 && scoredRuns(summary).length >= 2;
-}
-
-function isWorse(comparisons: readonly Comparison[], best: string, other: string): boolean {
-  return comparisons.some((c) => c.a === best && c.b === other && c.corrected < SIGNIFICANT);
 }
 
 /** Every pair on the same examples, over the seeds that both have. */

@@ -19,7 +19,7 @@ export function studyMarkdown(result: StudyResult): string {
     row(columns.map(() => '---')),
     ...methods.map((m) => row(columns.map(([, cell]) => cell(m)))),
     '',
-    'Bold: cannot be told from the best (paired over seeds and examples, Holm over all pairs, 5 %).',
+    'Bold: cannot be told from the best (paired over seeds and examples; 5 % over all rivals of a method).',
     ...((result.replays ?? []).length > 0
       ? ['Replayed: seeds that gave the same bytes when run again.']
       : []),
