@@ -1,8 +1,9 @@
 import { cpus } from 'node:os';
 import { createEngine, type Engine } from '../src/engine/index.ts';
 import { type AdapterRow, adapterRows } from './adapter-rows.ts';
-import { adapterSide, peftSide, SETTING, type Side, TOKENS } from './adapter-sides.ts';
+import { adapterSide, peftSide, SETTING, TOKENS } from './adapter-sides.ts';
 import { median } from './median.ts';
+import type { Side } from './side.ts';
 
 const WARM = 2;
 /** Updates of a turn, after one that is not counted. */
@@ -25,7 +26,7 @@ async function line(engine: Engine, row: AdapterRow, { rounds, python }: Adapter
   const lora = await adapterSide(engine, 'lora', { rank: row.rank });
   const theirs = python && row.peft ? [peftSide(python, row.peft)] : [];
   const [ours, plain, peft] = await inTurn([own, lora, ...theirs], rounds);
-  for (const side of theirs) side.end();
+  for (const side of theirs) await side.end();
   const options = Object.entries(row.options ?? {}).map(([name, value]) => `${name} ${value}`);
   const cells = [
     `${row.form}${options.length > 0 ? ` (${options.join(', ')})` : ''}`,

@@ -4,15 +4,19 @@
  *   RANKINE_PYTHON=python npm run bench [-- CASE …] [--rounds 3]
  *   [RANKINE_PYTHON=python] npm run bench -- adapters [FORM …] [--rounds 3]
  *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m] [--executions whole,blockwise] [--steps 2]
+ *   [RANKINE_PYTHON=python] npm run bench -- optimizers [METHOD …] [--models 60m,gpt2] [--rounds 1] [--json FILE]
  *
- * RANKINE_PYTHON is a Python with torch, transformers and peft. Each round runs ours and theirs in processes of their
- * own, one after the other; the table gives medians over the rounds. `adapters` is the table of the weight forms.
+ * RANKINE_PYTHON is a Python with torch, transformers and peft; for `optimizers` also galore-torch and bitsandbytes. Each
+ * round runs ours and theirs in processes of their own, one after the other; the table gives medians over the rounds.
+ * `adapters` is the table of the weight forms, `optimizers` that of the methods that save memory; the latter keeps what
+ * it has measured in FILE and goes on from there.
  */
 import { execFileSync } from 'node:child_process';
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { adapterTable } from './adapters.ts';
 import { type MemoryOptions, memoryTable } from './memory.ts';
+import { optimizerTable } from './optimizers.ts';
 
 interface Measured {
   tokensPerSecond: number;
@@ -43,15 +47,28 @@ const rows: Row[] = [
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
-    rounds: { type: 'string', default: '3' },
+    rounds: { type: 'string' },
+    models: { type: 'string' },
+    json: { type: 'string' },
     sizes: { type: 'string' },
     executions: { type: 'string' },
     steps: { type: 'string' },
   },
 });
+const rounds = Number(values.rounds ?? (positionals[0] === 'optimizers' ? 1 : 3));
 const python = process.env.RANKINE_PYTHON;
 if (positionals[0] === 'adapters') {
-  await adapterTable({ names: positionals.slice(1), rounds: Number(values.rounds), python });
+  await adapterTable({ names: positionals.slice(1), rounds, python });
+  process.exit();
+}
+if (positionals[0] === 'optimizers') {
+  await optimizerTable({
+    methods: positionals.slice(1),
+    models: values.models?.split(','),
+    rounds,
+    python,
+    file: values.json,
+  });
   process.exit();
 }
 if (positionals[0] === 'memory') {
@@ -82,9 +99,7 @@ function median(list: Measured[], key: keyof Measured): number {
 
 const theirSteps = (args: string[]) => (args[0] === '--steps' ? args : []);
 
-console.log(
-  `${cpus()[0].model}, 2 threads, ${values.rounds} rounds, ${new Date().toISOString().slice(0, 10)}\n`,
-);
+console.log(`${cpus()[0].model}, 2 threads, ${rounds} rounds, ${new Date().toISOString().slice(0, 10)}\n`);
 const peak = measure('npx', ['tsx', 'bench/gemm-peak.ts']).gigaflops;
 console.log(`One large matrix product: ${peak.toFixed(0)} GFLOP/s.\n`);
 console.log(
@@ -94,7 +109,7 @@ console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
 for (const row of rows) {
   if (positionals.length > 0 && !positionals.includes(row.name)) continue;
   const [ours, theirs]: [Measured[], Measured[]] = [[], []];
-  for (let round = 0; round < Number(values.rounds); round++) {
+  for (let round = 0; round < rounds; round++) {
     ours.push(measure('npx', ['tsx', 'bench/step.ts', row.name, ...row.args]));
     theirs.push(measure(python, ['bench/pytorch_step.py', row.name, ...theirSteps(row.args)]));
   }
