@@ -29,7 +29,7 @@ const VERBS: readonly Entry[] = [
   },
   {
     name: 'replay',
-    summary: 'run one row of a study again, and say whether it gives the same bytes',
+    summary: 'run one row of a study again, or all: the same bytes?',
     load: async () => (await import('./verbs/replay.ts')).replayVerb,
   },
   {
