@@ -85,7 +85,7 @@ export const apollo = defineOptimizer({
   stateFormula: '2 max(m, n) r + min(m, n) r + 1',
   options: apolloOptions,
   rules(parameters, o) {
-    requireMatrices('apollo', parameters);
+    requireMatrices('apollo', parameters, o.rank);
     return perParameter(parameters, (p) => (isMatrix(p) ? apolloPiece(p, o) : hfAdamw(p, o)));
   },
 });

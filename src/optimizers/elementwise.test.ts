@@ -81,6 +81,14 @@ describe('adamw', () => {
   });
 });
 
+it('lora+ is refused where there are neither A nor B', () => {
+  const chosen = optimizers.find((o) => o.name === 'lora+')!;
+  const rules = (info: ParameterInfo) => () => chosen.rules([info], chosen.options.parse({}), 0);
+  expect(rules({ ...w, role: 'factor', factor: 'B' })).not.toThrow();
+  for (const info of [w, { ...w, role: 'factor', factor: 'R' } as const])
+    expect(rules(info)).toThrow(expect.objectContaining({ code: 'optimizers/no-factors' }));
+});
+
 it('lora+ moves B ratio times as far as AdamW does, and A as far', async () => {
   const factor = (name: 'A' | 'B'): ParameterInfo => ({ ...w, role: 'factor', factor: name });
   const first = golden.gradients.slice(0, 1);

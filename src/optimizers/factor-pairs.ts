@@ -27,13 +27,16 @@ export function factorPairs(
       const B = factors.find((p) => p.factor === 'B' && p.layer!.name === A.layer!.name)!;
       return { A, B, scale: A.scale! };
     });
-  if (pairs.length === 0)
-    throw new RankineError(
-      'optimizers/no-factors',
-      `${method} moves the factors of a low-rank change s B A, but this run trains none.`,
-      'Take an adapter that has them: lora, rslora, dora, pissa, lora-ga; or the optimizer adamw.',
-    );
+  if (pairs.length === 0) throw noFactors(method);
   return { pairs, others: parameters.filter((p) => p.scale === undefined) };
+}
+
+export function noFactors(method: string): RankineError {
+  return new RankineError(
+    'optimizers/no-factors',
+    `${method} moves the factors of a low-rank change s B A, but this run trains none.`,
+    'Take an adapter that has them: lora, rslora, dora, pissa, lora-ga; or the optimizer adamw.',
+  );
 }
 
 /** A piece whose states are named with a letter behind: two of them live in one rule. */

@@ -85,7 +85,7 @@ export const fira = defineOptimizer({
   options: firaOptions,
   notices: (parameters, o) => bitsNotices('fira', parameters, o),
   rules(parameters, o) {
-    requireMatrices('fira', parameters);
+    requireMatrices('fira', parameters, o.rank);
     return parameters.map((p) => (isMatrix(p) ? firaRule(p, o) : otherRule(p, o)));
   },
 });

@@ -134,5 +134,5 @@ it('is refused for rules without Adam’s moments', () => {
   const parse = (stateful: string) => () => frugal.options.parse({ bits: 8, stateful });
   expect(parse('adam')).not.toThrow();
   for (const stateful of ['lion', 'momentum'])
-    expect(parse(stateful)).toThrow(/only moments of stateful adam/);
+    expect(parse(stateful)).toThrow(/8 is for the moments of stateful: adam/);
 });

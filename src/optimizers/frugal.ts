@@ -49,7 +49,7 @@ const fields = z.strictObject({
 
 export const frugalOptions = fields.refine((o) => o.bits === 32 || o.stateful === 'adam', {
   path: ['bits'],
-  error: 'only moments of stateful adam can have 8',
+  error: '8 is for the moments of stateful: adam',
 });
 
 export type FrugalOptions = z.infer<typeof frugalOptions>;

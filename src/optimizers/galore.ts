@@ -90,7 +90,7 @@ export const galore = defineOptimizer({
   options: galoreOptions,
   notices: (parameters, o) => bitsNotices('galore', parameters, o),
   rules(parameters, o) {
-    requireMatrices('galore', parameters);
+    requireMatrices('galore', parameters, o.rank);
     return parameters.map((p) => (isMatrix(p) ? galoreRule(p, o) : otherRule(p, o)));
   },
 });

@@ -274,4 +274,13 @@ describe('is refused', () => {
   it('with a rank above the smaller side', () => {
     expect(rules(info, { rank: N + 1 })).toThrow(expect.objectContaining({ code: 'optimizers/rank' }));
   });
+
+  it.each([1, undefined])('on factors of several ranks only where the rank is given: %s', (rank) => {
+    const factors = [8, 1].map((k): ParameterInfo => ({ name: `q${k}#A`, shape: [k, 9], role: 'factor' }));
+    const magnitude: ParameterInfo = { name: 'q#m', shape: [9], role: 'factor', factor: 'magnitude' };
+    const both = (own: object) => () =>
+      gradNormLorp.rules([...factors, magnitude], gradNormLorpOptions.parse(own), 0);
+    expect(both({ rank })).not.toThrow();
+    expect(both({ rank: 2 })).toThrow(/q1#A of shape \[1,9\] to rank 2/);
+  });
 });

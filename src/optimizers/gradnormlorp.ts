@@ -8,7 +8,7 @@ import { galoreOptions, galoreRule, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay } from './pieces.ts';
 import { projection } from './projection.ts';
-import { isMatrix } from './select.ts';
+import { isMatrix, requireRank } from './select.ts';
 import { alongRow, joined, ratioState, splitGradient, splitWeight, tangentGradient } from './weight-norm.ts';
 
 export const gradNormLorpOptions = galoreOptions.extend({
@@ -127,6 +127,9 @@ export const gradNormLorp = defineOptimizer({
   notices,
   rules(parameters, o) {
     requireMagnitudes(parameters);
+    // By default a factor's rank is half its own.
+    const given = parameters.filter((p) => isMatrix(p) || (o.rank !== undefined && isFactorMatrix(p)));
+    if (given.length > 0) requireRank('gradnormlorp', given, withRank(given[0], o).rank);
     return parameters.map((p) => {
       if (isMatrix(p)) return matrixRule(p, o);
       return isFactorMatrix(p) ? factorRule(p, o) : otherRule(p, o);

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { adamwOptions, adamwPiece } from './adamw.ts';
+import { noFactors } from './factor-pairs.ts';
 import { defineOptimizer } from './optimizer.ts';
 import { perParameter } from './pieces.ts';
 
@@ -14,6 +15,10 @@ export const loraPlus = defineOptimizer({
   options: adamwOptions.omit({ form: true }).extend({
     ratio: z.number().min(1).default(16).describe('rate of B as a multiple of the rate of A'),
   }),
-  rules: (parameters, { ratio, ...o }) =>
-    perParameter(parameters, (p) => adamwPiece({ ...o, form: 'torch' }, p, p.factor === 'B' ? ratio : 1)),
+  rules(parameters, { ratio, ...o }) {
+    if (!parameters.some((p) => p.factor === 'A' || p.factor === 'B')) throw noFactors('lora+');
+    return perParameter(parameters, (p) =>
+      adamwPiece({ ...o, form: 'torch' }, p, p.factor === 'B' ? ratio : 1),
+    );
+  },
 });

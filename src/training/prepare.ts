@@ -49,8 +49,8 @@ export async function prepare(recipe: Recipe, notice: (text: string) => void): P
   const setup: Setup = { engine, model, adaptation, trainables: list, seed: recipe.seed };
   const method = byName(optimizers, recipe.optimizer.method, 'optimizer', []);
   const infos = list.map((t) => t.info);
-  for (const text of method.notices?.(infos, recipe.optimizer.options) ?? []) notice(text);
   const updates = createUpdates(engine, method, recipe.optimizer.options, list, recipe.seed);
+  for (const text of method.notices?.(infos, recipe.optimizer.options) ?? []) notice(text);
   const live: Live = { trainables: list, updates, adaptation, model };
   return { engine, model, feed, setup, updates, live, total, rates };
 }
