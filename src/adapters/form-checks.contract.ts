@@ -262,13 +262,18 @@ export function counts(a: Readonly<Record<string, NDArray>>): number {
 
 /** shapes() tells what init() and steps() make: names, order, shapes, types and size. */
 export function checkShapes(s: Started): void {
-  const { trainable, frozen, dtypes = {}, shared = [], state = 0 } = s.form.shapes(s.spec, s.options);
+  const shapes = s.form.shapes(s.spec, s.options);
+  const { trainable, frozen, dtypes = {}, shared = [], state = 0, parts = {} } = shapes;
   expect(listed(s.factors.trainable)).toEqual(described(trainable, dtypes));
   expect(listed(s.factors.frozen)).toEqual(described(frozen, dtypes));
   for (const name of shared) expect(Object.keys(frozen)).toContain(name);
   const layers = [{ spec: s.spec, options: s.options, ...s.factors }];
   const steps = s.form.steps?.(s.options, layers);
   expect(counts(steps?.state ?? {})).toBe(state);
+  for (const [name, rows] of Object.entries(parts)) {
+    expect(rows.reduce((n, count) => n + count, 0)).toBe(trainable[name][0]);
+    expect(steps?.afterGradient ?? steps?.afterStep).toBeDefined();
+  }
   // Which hooks there are must not depend on layers: the memory estimate asks before there are any.
   expect(Object.keys(s.form.steps?.(s.options, []) ?? {})).toEqual(Object.keys(steps ?? {}));
 }

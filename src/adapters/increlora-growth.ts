@@ -3,7 +3,7 @@ import { type NDArray, zeros } from '../graph/index.ts';
 import { type Random, topK } from '../linalg/index.ts';
 import { blockSizes, type IncreloraOptions, increloraScale, RESERVE } from './increlora-options.ts';
 import { warmRestart } from './warm-restart.ts';
-import type { AdaptedLayer, FormSteps, StepInfo } from './weight-form.ts';
+import { type AdaptedLayer, type Arrays, type FormSteps, partName, type StepInfo } from './weight-form.ts';
 
 type Layer = AdaptedLayer<IncreloraOptions>;
 type Info = StepInfo<IncreloraOptions>;
@@ -17,13 +17,33 @@ interface Memory {
   readonly promoted: NDArray;
 }
 
+/** Ranks that come into being, go live and have their optimizer state together: rows of A, Bᵀ and e. */
+export interface Block {
+  readonly from: number;
+  readonly rows: number;
+}
+
 /** A and B of a block, N(0, 0.02²). */
-export function drawBlock(arrays: Readonly<Record<string, NDArray>>, block: number, source: Random): void {
-  for (const [counter, name] of [`A${block}`, `B${block}`].entries()) {
-    const data = arrays[name].data as Float32Array;
+export function drawBlock({ A, Bt }: Arrays, block: Block, source: Random): void {
+  for (const [counter, factor] of [A, Bt].entries()) {
+    const data = rowsOf(factor, block).data as Float32Array;
     source.fillNormal(data, counter);
     for (let i = 0; i < data.length; i++) data[i] *= 0.02;
   }
+}
+
+/** A view of a factor's rows. */
+function rowsOf(factor: NDArray, { from, rows }: Block): NDArray {
+  const [, ...row] = factor.shape;
+  const size = row.reduce((n, d) => n * d, 1);
+  return { ...factor, shape: [rows, ...row], data: factor.data.subarray(from * size, (from + rows) * size) };
+}
+
+/** The initial ranks, or a gain: one of `blockSizes`. */
+function blockOf({ options: { initialRank, grow } }: Layer, index: number): Block {
+  return index === 0
+    ? { from: 0, rows: initialRank }
+    : { from: initialRank + (index - 1) * grow, rows: grow };
 }
 
 function liveRanks({ frozen }: Layer): number {
@@ -40,45 +60,38 @@ function remember(layer: Layer): Memory {
   return { scores: zeros([2]), created: never(), promoted: never() };
 }
 
-/** First row of a block among all. */
-function offset({ spec, options }: Layer, block: number): number {
-  return blockSizes(spec, options)
-    .slice(0, block)
-    .reduce((n, rows) => n + rows, 0);
-}
-
 /** The block that is grown next, −1 where there is no room left. */
 function nextBlock({ promoted }: Memory): number {
   return promoted.data.findIndex((v: number | bigint) => Number(v) < 0);
 }
 
-function create(layer: Layer, memory: Memory, block: number, info: Info): void {
-  drawBlock(layer.trainable, block, info.random(`increlora/${layer.spec.name}/${block}`));
-  memory.created.data[block] = info.step;
-  for (const name of [`A${block}`, `B${block}`]) info.resetOptimizer(layer, name);
+function create(layer: Layer, memory: Memory, index: number, info: Info): void {
+  const source = info.random(`increlora/${layer.spec.name}/${index}`);
+  drawBlock(layer.trainable, blockOf(layer, index), source);
+  memory.created.data[index] = info.step;
+  for (const name of ['A', 'Bt']) info.resetOptimizer(layer, partName(name, index));
 }
 
 /** New ranks that train beside the live ones without counting. */
 function addReserve(layer: Layer, memory: Memory, info: Info): void {
-  const block = nextBlock(memory);
-  if (block < 0 || Number(memory.created.data[block]) >= 0) return;
-  create(layer, memory, block, info);
-  const from = offset(layer, block);
-  layer.frozen.reserve.data.fill(RESERVE as never, from, from + layer.trainable[`e${block}`].shape[0]);
+  const index = nextBlock(memory);
+  if (index < 0 || Number(memory.created.data[index]) >= 0) return;
+  create(layer, memory, index, info);
+  rowsOf(layer.frozen.reserve, blockOf(layer, index)).data.fill(RESERVE as never);
 }
 
 /** The next block's first `count` ranks go live with e = 1e-5; B diag(e) A of what was there stays, its scale does not. */
 function promote(layer: Layer, memory: Memory, count: number, info: Info): void {
   const { live, reserve, scale } = layer.frozen;
-  const block = nextBlock(memory);
-  if (Number(memory.created.data[block]) < 0) create(layer, memory, block, info);
-  const from = offset(layer, block);
-  const e = layer.trainable[`e${block}`];
-  live.data.fill(1 as never, from, from + count);
-  reserve.data.fill(0 as never, from, from + e.shape[0]);
-  e.data.fill(RESERVE as never, 0, count);
-  memory.promoted.data[block] = info.step;
-  info.resetOptimizer(layer, `e${block}`);
+  const index = nextBlock(memory);
+  if (Number(memory.created.data[index]) < 0) create(layer, memory, index, info);
+  const block = blockOf(layer, index);
+  const grown = { from: block.from, rows: count };
+  rowsOf(live, grown).data.fill(1 as never);
+  rowsOf(reserve, block).data.fill(0 as never);
+  rowsOf(layer.trainable.e, grown).data.fill(RESERVE as never);
+  memory.promoted.data[index] = info.step;
+  info.resetOptimizer(layer, partName('e', index));
   scale.data[0] = increloraScale(layer.options, liveRanks(layer));
 }
 
@@ -102,6 +115,12 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
         Object.entries(memory).map(([key, array]) => [`${name}/${key}`, array as NDArray]),
       ),
     ),
+    // What does not exist has no gradient, and e of a reserve is not trained.
+    rests(layer, factor, index = 0) {
+      const { from } = blockOf(layer, index);
+      const { live, reserve } = layer.frozen;
+      return live.data[from] === 0 && (factor === 'e' || reserve.data[from] === 0);
+    },
     observes: (step) => total() < budget && untilEvent(step, o) < o.scored,
     beforeStep(info) {
       checkSchedule(o, info.total);
@@ -112,10 +131,11 @@ export function grow(o: IncreloraOptions, layers: readonly Layer[]): FormSteps<I
       }
 
       function keepYoung(layer: Layer, { created, promoted }: Memory) {
-        for (let block = 1; block < created.data.length; block++) {
-          const { [`A${block}`]: A, [`B${block}`]: B, [`e${block}`]: e } = layer.trainable;
-          warm.keep([A, B], share(Number(created.data[block]), info.step, o));
-          warm.keep([e], share(Number(promoted.data[block]), info.step, o));
+        for (let index = 1; index < created.data.length; index++) {
+          const rows = (name: string) => rowsOf(layer.trainable[name], blockOf(layer, index));
+          const [factors, e] = [created, promoted].map((at) => share(Number(at.data[index]), info.step, o));
+          if (factors < 1) warm.keep([rows('A'), rows('Bt')], factors);
+          if (e < 1) warm.keep([rows('e')], e);
         }
       }
     },

@@ -98,7 +98,7 @@ describe('IncreLoRA', () => {
     before.data.forEach((v: number | bigint, i: number) => {
       expect(Number(after.data[i])).toBeCloseTo(ratio * Number(v), 4);
     });
-    expect(own.trainable.e1.data[0]).toBeCloseTo(1e-5, 9);
+    expect(own.trainable.e.data[1]).toBeCloseTo(1e-5, 9);
   });
 
   it('grows the layers of the largest scores, monotonically, to the budget and never above', async () => {
@@ -155,20 +155,21 @@ describe('IncreLoRA', () => {
   it('starts the optimizer of new ranks anew and warms them up from 0, leaving the others alone', async () => {
     const own = adapted(await begun({}, named('b')));
     const { log } = await steps([own], 11, () => 1);
-    expect(log.resets).toEqual(['1:b#A1', '1:b#B1', '10:b#e1', '10:b#A2', '10:b#B2']);
+    expect(log.resets).toEqual(['1:b#A[1]', '1:b#Bt[1]', '10:b#e[1]', '10:b#A[2]', '10:b#Bt[2]']);
     const fresh = adapted(await begun({}, named('b')));
     const form = increlora.steps!(fresh.options, [fresh]);
+    // The first number of each of these ranks.
+    const places = { A0: ['A', 0], A1: ['A', 12], A2: ['A', 24], e1: ['e', 1] } as const;
     const shares: Record<string, number[]> = { A0: [], A1: [], A2: [], e1: [] };
+    const all = Object.entries(places);
     for (let t = 0; t < 16; t++) {
       const info = stepInfo([fresh], t, { observed: { 'b#score': zeros([1]) } });
       await form.beforeStep!(info);
-      const before = Object.keys(shares).map((n) => Number(fresh.trainable[n].data[0]));
-      for (const n of Object.keys(shares))
-        fresh.trainable[n].data[0] = Number(fresh.trainable[n].data[0]) + 1;
+      const before = all.map(([, [name, at]]) => Number(fresh.trainable[name].data[at]));
+      for (const [i, [, [name, at]]] of all.entries()) fresh.trainable[name].data[at] = before[i] + 1;
       await form.afterStep!(info);
-      Object.keys(shares).forEach((n, i) => {
-        shares[n].push(Number(fresh.trainable[n].data[0]) - before[i]);
-      });
+      for (const [i, [key, [name, at]]] of all.entries())
+        shares[key].push(Number(fresh.trainable[name].data[at]) - before[i]);
     }
     const close = (own: number[], wanted: number[]) =>
       own.forEach((v, i) => {
@@ -185,11 +186,24 @@ describe('IncreLoRA', () => {
       const s = shaken(await begun({ advance }));
       await steps([adapted(s)], 2, () => 1);
       const g = gradientsOf(s, x);
-      expect(g.A1.data.some((v) => Number(v) !== 0)).toBe(advance);
-      expect(g.B1.data.some((v) => Number(v) !== 0)).toBe(advance);
-      expect(g.e1.data.every((v) => Number(v) === 0)).toBe(true);
-      expect(g.A2.data.every((v) => Number(v) === 0)).toBe(true);
+      const moves = (name: string, rank: number, size: number) =>
+        [...g[name].data].slice(rank * size, (rank + 1) * size).some((v) => Number(v) !== 0);
+      expect(moves('A', 1, 12)).toBe(advance);
+      expect(moves('Bt', 1, 9)).toBe(advance);
+      expect(moves('e', 1, 1)).toBe(false);
+      expect(moves('A', 2, 12)).toBe(false);
     }
+  });
+
+  it('lets ranks rest that do not exist, and e of a reserve', async () => {
+    const own = adapted(await begun());
+    const { form } = await steps([own], 2, () => 1);
+    const rest = ['A', 'Bt', 'e'].map((name) => [0, 1, 2].map((part) => form.rests!(own, name, part)));
+    expect(rest).toEqual([
+      [false, false, true],
+      [false, false, true],
+      [false, true, true],
+    ]);
   });
 
   it('is a LORA of its live ranks and reserve', async () => {
@@ -288,9 +302,13 @@ describe('learning', () => {
     ]);
     const form = increlora.steps!(layers[0].options, layers);
     const moments = new Map(
-      names.map((n) => {
-        const size = arrays[n].data.length;
-        return [n, { m: new Float64Array(size), v: new Float64Array(size), born: 0 }];
+      names.flatMap((n) => {
+        const [rows] = arrays[n].shape;
+        const size = arrays[n].data.length / rows;
+        return Array.from({ length: rows }, (_, i) => [
+          `${n}[${i}]`,
+          { name: n, from: i * size, m: new Float64Array(size), v: new Float64Array(size), born: 0 },
+        ]);
       }),
     );
     let last = 0;
@@ -305,9 +323,9 @@ describe('learning', () => {
       last = Number(result.loss.data[0]);
       for (const n of outputs)
         gradientsNow[n] = { ...result[n], data: (result[n].data as Float32Array).slice() };
-      for (const n of names) {
-        const { m, v, born } = moments.get(n)!;
-        const [data, grad, age] = [arrays[n].data, gradientsNow[n].data, t - born + 1];
+      for (const { name, from, m, v, born } of moments.values()) {
+        const [data, grad] = [arrays[name], gradientsNow[name]].map((a) => a.data.subarray(from));
+        const age = t - born + 1;
         for (let i = 0; i < m.length; i++) {
           m[i] = 0.9 * m[i] + 0.1 * Number(grad[i]);
           v[i] = 0.999 * v[i] + 0.001 * Number(grad[i]) ** 2;
@@ -349,9 +367,9 @@ describe('learning', () => {
   it('makes live and reserved directions orthonormal by the regularizer alone', async () => {
     const options = { rank: 3, every: 400, first: 0, maxRank: 4, alpha: 1e-6, orthogonality: 1 };
     const { starts } = await learn([zeros([SIDE, SIDE])], options, 401, 0.02);
-    const { A0, A1 } = starts[0].factors.trainable;
-    const dot = (a: NDArray, b: NDArray) =>
-      (a.data as Float32Array).reduce((t, v, i) => t + v * Number(b.data[i]), 0);
+    const data = starts[0].factors.trainable.A.data as Float32Array;
+    const [A0, A1] = [0, 1].map((rank) => data.subarray(rank * SIDE, (rank + 1) * SIDE));
+    const dot = (a: Float32Array, b: Float32Array) => a.reduce((t, v, i) => t + v * b[i], 0);
     expect(dot(A0, A0)).toBeCloseTo(1, 1);
     expect(dot(A1, A1)).toBeCloseTo(1, 1);
     expect(dot(A0, A1)).toBeCloseTo(0, 1);

@@ -2,7 +2,6 @@ import {
   abs,
   add,
   cast,
-  concat,
   constant,
   div,
   greater,
@@ -10,7 +9,6 @@ import {
   maximum,
   mul,
   type NDArray,
-  type Shape,
   size,
   sqrt,
   square,
@@ -28,35 +26,19 @@ import { productsToPeft } from './lora-peft.ts';
 import { checkRank } from './options.ts';
 import { type Arrays, defineForm, type Factors, type InitContext, type Tensors } from './weight-form.ts';
 
-interface Joined {
-  readonly A: Tensor;
-  readonly B: Tensor;
-  readonly e: Tensor;
+/** s e of every rank: e is what is trained where ranks are live, 1e-5 in reserve, 0 in empty room. */
+function rankWeights(p: Tensors): Tensor {
+  return mul(add(mul(p.e, p.live), p.reserve), p.scale);
 }
 
-/** By the first block's A: forward and penalty of one trace join once, so that gradients are cut into blocks once. */
-const known = new WeakMap<Tensor, Joined>();
-
-/** A, B and e of all blocks; e is what is trained where ranks are live, 1e-5 in reserve, 0 in empty room. */
-function joined(p: Tensors): Joined {
-  const before = known.get(p.A0);
-  if (before) return before;
-  const names = Object.keys(p).filter((name) => /^A\d+$/.test(name));
-  const blocks = names.map((name) => name.slice(1)).sort((x, y) => Number(x) - Number(y));
-  const of = (name: string, axis: number) =>
-    concat(
-      blocks.map((i) => p[`${name}${i}`]),
-      axis,
-    );
-  const all = { A: of('A', 0), B: of('B', 1), e: add(mul(of('e', 0), p.live), p.reserve) };
-  known.set(p.A0, all);
-  return all;
+/** (s B diag(e))ᵀ. */
+function weighted(p: Tensors): Tensor {
+  return mul(p.Bt, unsqueeze(rankWeights(p), 1));
 }
 
 /** ΔW = s B diag(e) A. */
 function delta(p: Tensors): Tensor {
-  const { A, B, e } = joined(p);
-  return matmul(mul(B, mul(e, p.scale)), A);
+  return matmul(weighted(p), p.A, { transA: true });
 }
 
 /** Σ|ΔW ∘ ∂L/∂ΔW| / √(m n), or / (m n). */
@@ -66,36 +48,27 @@ function score(change: Tensor, gradient: Tensor, o: IncreloraOptions): Tensor {
   return mul(sum(abs(mul(change, gradient))), 1 / divisor);
 }
 
-/**
- * ‖X Xᵀ − I‖_F over the rows of A, or the columns of B, that exist. Its gradient 2 (X Xᵀ − I) X / ‖X Xᵀ − I‖ is zero where
- * the norm is.
- */
-function deviation(X: Tensor, exists: Tensor, side: 'rows' | 'columns'): Tensor {
-  const mask = side === 'rows' ? unsqueeze(exists, 1) : exists;
-  const own = mul(X, mask);
-  const gram = side === 'rows' ? matmul(own, own, { transB: true }) : matmul(own, own, { transA: true });
-  const k = exists.shape[0];
+/** ‖X Xᵀ − I‖_F over the rows that exist. Its gradient 2 (X Xᵀ − I) X / ‖X Xᵀ − I‖ is zero where the norm is. */
+function deviation(X: Tensor, exists: Tensor, eye: Tensor): Tensor {
+  const own = mul(X, unsqueeze(exists, 1));
+  const off = sub(matmul(own, own, { transB: true }), eye);
+  const norm = sqrt(sum(square(off)));
+  return withGradient(norm, [X], (g) => [matmul(mul(off, div(g, maximum(norm, 1e-20))), own, { alpha: 2 })]);
+}
+
+/** I over the ranks that exist. */
+function identity(exists: Tensor): Tensor {
+  const [k] = exists.shape;
   const eye = zeros([k, k]);
   for (let i = 0; i < k; i++) eye.data[i * k + i] = 1;
-  const off = sub(gram, mul(constant(eye), exists));
-  const norm = sqrt(sum(square(off)));
-  return withGradient(norm, [X], (g) => {
-    const along = mul(off, div(mul(g, 2), maximum(norm, 1e-20)));
-    return [side === 'rows' ? matmul(along, own) : matmul(own, along)];
-  });
+  return mul(constant(eye), exists);
 }
 
 function begin(layer: LayerSpec, o: IncreloraOptions, context: InitContext): Factors {
   checkRank('IncreLoRA', layer, o.initialRank);
-  const sizes = blockSizes(layer, o);
-  const room = sizes.reduce((n, rows) => n + rows, 0);
-  const trainable: Record<string, NDArray> = {};
-  for (const [i, rows] of sizes.entries()) {
-    trainable[`A${i}`] = zeros([rows, layer.in]);
-    trainable[`B${i}`] = zeros([layer.out, rows]);
-    trainable[`e${i}`] = zeros([rows]);
-  }
-  drawBlock(trainable, 0, context.random('block'));
+  const room = roomOf(blockSizes(layer, o));
+  const trainable = { A: zeros([room, layer.in]), Bt: zeros([room, layer.out]), e: zeros([room]) };
+  drawBlock(trainable, { from: 0, rows: o.initialRank }, context.random('block'));
   const live = zeros([room]);
   live.data.fill(1 as never, 0, o.initialRank);
   const scale = zeros([1]);
@@ -121,15 +94,11 @@ export const increlora = defineForm<IncreloraOptions>({
   shapes(layer, o) {
     checkRank('IncreLoRA', layer, o.initialRank);
     const sizes = blockSizes(layer, o);
-    const room = sizes.reduce((n, rows) => n + rows, 0);
-    const blocks = sizes.flatMap((rows, i): [string, Shape][] => [
-      [`A${i}`, [rows, layer.in]],
-      [`B${i}`, [layer.out, rows]],
-      [`e${i}`, [rows]],
-    ]);
+    const room = roomOf(sizes);
     return {
-      trainable: Object.fromEntries(blocks),
+      trainable: { A: [room, layer.in], Bt: [room, layer.out], e: [room] },
       frozen: { live: [room], reserve: [room], scale: [1] },
+      parts: { A: sizes, Bt: sizes, e: sizes },
       state: 2 + 2 * sizes.length,
     };
   },
@@ -137,9 +106,8 @@ export const increlora = defineForm<IncreloraOptions>({
   forward(x, base, p, o, c) {
     const dropped = c.dropout(x, o.dropout, `adapter.${base.spec.name}`);
     if (!c.observe) {
-      const { A, B, e } = joined(p);
-      const low = mul(matmul(dropped, A, { transB: true }), mul(e, p.scale));
-      return add(base.forward(x), matmul(low, B, { transB: true }));
+      const low = matmul(dropped, p.A, { transB: true });
+      return add(base.forward(x), matmul(low, weighted(p)));
     }
     // Scores need the dense ΔW and its gradient.
     const plain = delta(p);
@@ -149,9 +117,9 @@ export const increlora = defineForm<IncreloraOptions>({
   },
   weight: (base, p) => add(base, delta(p)),
   penalty(p, o, layers) {
-    const { A, B } = joined(p);
     const exists = cast(greater(add(p.live, p.reserve), 0), 'float32');
-    const both = add(deviation(A, exists, 'rows'), deviation(B, exists, 'columns'));
+    const eye = identity(exists);
+    const both = add(deviation(p.A, exists, eye), deviation(p.Bt, exists, eye));
     return mul(both, o.orthogonality / (2 * layers));
   },
   steps: grow,
@@ -162,28 +130,20 @@ export const increlora = defineForm<IncreloraOptions>({
     ),
 });
 
+function roomOf(sizes: readonly number[]): number {
+  return sizes.reduce((n, rows) => n + rows, 0);
+}
+
 /** Rows of A, and columns of s B diag(e), that are part of ΔW. */
-function liveFactors(arrays: Arrays): { A: NDArray; B: NDArray } {
-  const rows: { A: Float32Array; B: number[] }[] = [];
-  let k = 0;
-  for (let i = 0; arrays[`e${i}`]; i++) {
-    const [A, B, e] = [arrays[`A${i}`], arrays[`B${i}`], arrays[`e${i}`]];
-    const [count, n] = A.shape;
-    for (let row = 0; row < count; row++, k++) {
-      const weight = Number(e.data[row]) * Number(arrays.live.data[k]) + Number(arrays.reserve.data[k]);
-      if (arrays.live.data[k] === 0 && arrays.reserve.data[k] === 0) continue;
-      const s = weight * Number(arrays.scale.data[0]);
-      rows.push({
-        A: (A.data as Float32Array).subarray(row * n, (row + 1) * n),
-        B: Array.from({ length: B.shape[0] }, (_, j) => s * Number(B.data[j * count + row])),
-      });
-    }
+function liveFactors({ A, Bt, e, live, reserve, scale }: Arrays): { A: NDArray; B: NDArray } {
+  const weight = (k: number) => Number(e.data[k]) * Number(live.data[k]) + Number(reserve.data[k]);
+  const there = [...live.data.keys()].filter((k) => live.data[k] !== 0 || reserve.data[k] !== 0);
+  const [n, m] = [A.shape[1], Bt.shape[1]];
+  const out = { A: zeros([there.length, n]), B: zeros([m, there.length]) };
+  for (const [i, k] of there.entries()) {
+    (out.A.data as Float32Array).set((A.data as Float32Array).subarray(k * n, (k + 1) * n), i * n);
+    const s = weight(k) * Number(scale.data[0]);
+    for (let j = 0; j < m; j++) out.B.data[j * there.length + i] = s * Number(Bt.data[k * m + j]);
   }
-  const [n, m] = [arrays.A0.shape[1], arrays.B0.shape[0]];
-  const [A, B] = [zeros([rows.length, n]), zeros([m, rows.length])];
-  rows.forEach((row, i) => {
-    (A.data as Float32Array).set(row.A, i * n);
-    for (let j = 0; j < m; j++) B.data[j * rows.length + i] = row.B[j];
-  });
-  return { A, B };
+  return out;
 }

@@ -70,7 +70,7 @@ export interface StepInfo<O extends AdapterOptions = AdapterOptions> {
   gradient(layer: AdaptedLayer<O>, name: string): NDArray;
   /** What `forward` observed under this name, summed over the update's batches; where gradients are, if `observes`. */
   observed(layer: AdaptedLayer<O>, name: string): NDArray;
-  /** Zeroes the optimizer's state of a trainable tensor, and its count of updates; or only a part of its averages. */
+  /** Zeroes the optimizer's state of a trainable tensor or part, and its count of updates; or only a part of its averages. */
   resetOptimizer(layer: AdaptedLayer<O>, name: string, part?: PartialReset): void;
   /** The same for every tensor that the run trains, those beside the form too. */
   resetOptimizers(part?: PartialReset): void;
@@ -98,6 +98,8 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   readonly state: Record<string, NDArray>;
   /** True for updates that record what `forward` observes (`Context.observe`): they may take another program. */
   observes?(step: number): boolean;
+  /** True for a trainable tensor or part that takes no update now: the optimizer leaves it and its state as they are. */
+  rests?(layer: AdaptedLayer<O>, factor: string, part?: number): boolean;
   /** Rate of an update where restarts bend the schedule; absent: as scheduled. */
   rate?(request: RateRequest): number;
   beforeStep?(info: StepInfo<O>): void | Promise<void>;
@@ -105,11 +107,22 @@ export interface FormSteps<O extends AdapterOptions = AdapterOptions> {
   afterStep?(info: StepInfo<O>): void | Promise<void>;
 }
 
+/** Name of a factor's part number `index` (`FactorShapes.parts`). */
+export function partName(factor: string, index: number): string {
+  return `${factor}[${index}]`;
+}
+
 /** What `init` and `steps` make for a layer, known before any of it exists. All float32 unless `dtypes` says otherwise. */
 export interface FactorShapes {
   readonly trainable: Readonly<Record<string, Shape>>;
   readonly frozen: Readonly<Record<string, Shape>>;
   readonly dtypes?: Readonly<Record<string, DType>>;
+  /**
+   * Rows of trainable factors that the optimizer moves as tensors of their own, by `partName`: each has its own state and
+   * count of updates, and its own resets. One entry a part, from the first row to the last. The form's steps then have
+   * `afterGradient` or `afterStep`: gradients are spent together.
+   */
+  readonly parts?: Readonly<Record<string, readonly number[]>>;
   /** Frozen factors of which layers of one shape have one array together. */
   readonly shared?: readonly string[];
   /** Numbers that the form's steps keep in their `state` while a run is alive. */

@@ -4,7 +4,11 @@ import { inputIndex, isSingle, type LoopBody, type LoopPlan } from './loop-plan.
 
 type Generated = (f: readonly TypedArray[], o: readonly TypedArray[], n: number) => void;
 
+type Singles = (f: readonly TypedArray[]) => number[];
+
+// By source: the rules of an optimizer are many and nearly all alike, and what is generated anew never runs hot.
 const compiled = new Map<string, Generated>();
+const compiledSingles = new Map<string, Singles>();
 
 /** A plan as one JavaScript loop. Arithmetic is float64 inside, rounded on store. */
 export function scriptBody(plan: LoopPlan): LoopBody {
@@ -19,15 +23,16 @@ export function scriptBody(plan: LoopPlan): LoopBody {
 }
 
 /** The values of a plan's single numbers, for the inputs' arrays. */
-export function singlesScript(
-  plan: LoopPlan,
-  wanted: readonly Tensor[],
-): (feeds: readonly TypedArray[]) => number[] {
+export function singlesScript(plan: LoopPlan, wanted: readonly Tensor[]): Singles {
   const { names, before } = statements(plan);
   const results = wanted.map((t) => names.get(t));
-  return new Function('f', `${before.join('\n')}\nreturn [${results.join(', ')}];`) as (
-    f: readonly TypedArray[],
-  ) => number[];
+  const source = `${before.join('\n')}\nreturn [${results.join(', ')}];`;
+  let singles = compiledSingles.get(source);
+  if (!singles) {
+    singles = new Function('f', source) as Singles;
+    compiledSingles.set(source, singles);
+  }
+  return singles;
 }
 
 function loopSource(plan: LoopPlan): string {

@@ -20,6 +20,8 @@ export interface ParameterInfo {
   readonly role: 'matrix' | 'factor' | 'embedding' | 'head' | 'norm' | 'bias' | 'other';
   /** The factor's name in its form (A, B, …). */
   readonly factor?: string;
+  /** Its number among the factor's parts, where the form has them move apart. */
+  readonly part?: number;
   readonly layer?: LayerSpec;
   /** s of a factor A ∈ R^{r×n} or B ∈ R^{m×r} whose layer's weight (V in DoRA) holds the term s B A. */
   readonly scale?: number;

@@ -7,7 +7,7 @@ import type { Adaptation } from './adaptation.ts';
 import type { Traced } from './execution.ts';
 import { FULL, type Recipe, trainedModules } from './recipe.ts';
 import { byName } from './recipe-errors.ts';
-import { trainables } from './trainables.ts';
+import { movables, trainables } from './trainables.ts';
 
 /** A run of which nothing but names, shapes and types exists. */
 export interface RunShapes extends Traced {
@@ -27,7 +27,7 @@ export function runShapes(recipe: Recipe, config: ModelConfig): RunShapes {
   const list = trainables(model, adapted?.adaptation, trainedModules(recipe));
   const { method, options } = recipe.optimizer;
   const rules = byName(optimizers, method, 'optimizer', []).rules(
-    list.map((t) => t.info),
+    movables(list).map((t) => t.info),
     options,
     recipe.seed,
   );

@@ -2,6 +2,7 @@ import type { AdaptedLayer, PartialReset, StepInfo } from '../adapters/index.ts'
 import type { NDArray } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import { canonicalWeight, factorName, storeWeight } from './adaptation.ts';
+import { movables } from './trainables.ts';
 import type { UpdaterParts } from './update.ts';
 
 /**
@@ -35,7 +36,7 @@ export function stepInfo(
     observed: (layer, name) => observed.get(factorName(layer.spec.name, name))!,
     resetOptimizer: (layer, name, part) => reset(factorName(layer.spec.name, name), part),
     resetOptimizers(part) {
-      for (const { info } of live.trainables) reset(info.name, part);
+      for (const { info } of movables(live.trainables)) reset(info.name, part);
     },
     addToBase(layer: AdaptedLayer, delta: NDArray) {
       const weight = canonicalWeight(model, layer.spec);

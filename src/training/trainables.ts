@@ -1,14 +1,32 @@
+import { type AdaptedLayer, partName, type WeightForm } from '../adapters/index.ts';
 import { RankineError } from '../errors.ts';
-import type { NDArray } from '../graph/index.ts';
+import { type NDArray, sizeOf } from '../graph/index.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
 import type { ParameterInfo } from '../optimizers/index.ts';
 import { type Adaptation, discardedWeights, factorName } from './adaptation.ts';
 
-/** A tensor that the run trains: its description and its live array. */
-export interface Trainable {
+/** A tensor that an optimizer moves: its description and its live array. */
+export interface Movable {
   readonly info: ParameterInfo;
   readonly array: NDArray;
+}
+
+/** A tensor that the run trains: programs read it, and give its gradient, as a whole. */
+export interface Trainable extends Movable {
+  /** Stretches of it that the optimizer moves instead; their arrays are views. */
+  readonly parts?: readonly Part[];
+}
+
+/** A stretch of a tensor. */
+export interface Part extends Movable {
+  /** Its first element. */
+  readonly from: number;
+}
+
+/** What the optimizer moves: parts where a tensor has some. */
+export function movables(list: readonly Trainable[]): Movable[] {
+  return list.flatMap((t): readonly Movable[] => t.parts ?? [t]);
 }
 
 /**
@@ -33,23 +51,43 @@ export function trainables(
     checkModules(architecture, modules ?? [], 'adapter.modules');
     return names.filter((name) => !modules || ofModules(name, modules, model)).map(base);
   }
-  const factors = adaptation.layers.flatMap((layer) =>
-    Object.entries(layer.trainable).map(([factor, array]) => ({
-      info: {
-        name: factorName(layer.spec.name, factor),
-        shape: array.shape,
-        role: 'factor' as const,
-        factor,
-        layer: layer.spec,
-        ...(isProduct(factor) && { scale: adaptation.form.productScale?.(layer.options) }),
-      },
-      array,
-    })),
-  );
+  const factors = adaptation.layers.flatMap((layer) => layerFactors(adaptation.form, layer));
   checkModules(architecture, adaptation.options.modulesToSave, 'modulesToSave');
   const discarded = discardedWeights(adaptation);
   const extra = names.filter((name) => !discarded.has(name) && besideForm(name, adaptation, model));
   return [...factors, ...extra.map(base)];
+}
+
+function layerFactors(form: WeightForm, { spec, options, trainable }: AdaptedLayer): Trainable[] {
+  const { parts = {} } = form.shapes(spec, options);
+  return Object.entries(trainable).map(([factor, array]) => {
+    const info: ParameterInfo = {
+      name: factorName(spec.name, factor),
+      shape: array.shape,
+      role: 'factor',
+      factor,
+      layer: spec,
+      ...(isProduct(factor) && { scale: form.productScale?.(options) }),
+    };
+    return { info, array, ...(parts[factor] && { parts: rowParts(info, array, parts[factor]) }) };
+  });
+}
+
+/** A tensor's rows in parts of these sizes. */
+function rowParts(info: ParameterInfo, array: NDArray, rows: readonly number[]): Part[] {
+  const [, ...row] = array.shape;
+  let from = 0;
+  return rows.map((count, i) => {
+    const shape = [count, ...row];
+    const size = sizeOf(shape);
+    const part = {
+      info: { ...info, name: partName(info.name, i), shape, part: i },
+      array: { ...array, shape, data: array.data.subarray(from, from + size) },
+      from,
+    };
+    from += size;
+    return part;
+  });
 }
 
 /** A and B are the product's factors in every form that has one. */

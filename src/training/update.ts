@@ -1,6 +1,7 @@
 import type { FormSteps } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
-import type { UpdateRule } from '../optimizers/index.ts';
+import type { ParameterInfo, UpdateRule } from '../optimizers/index.ts';
+import type { Adaptation } from './adaptation.ts';
 import { type AnyBatch, batchFeeds, targetCount, tokenCount } from './batch-feeds.ts';
 import type { Execution, Observe, Setup } from './execution.ts';
 import { addGradient, clipFactor, globalNorm, squares } from './gradient-norm.ts';
@@ -46,6 +47,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
   const batches = feed.train(progress.position);
   const steps = parts.live.adaptation?.steps;
   const together = spendsTogether(recipe, steps);
+  const rests = restingRules(parts.live.adaptation);
 
   return async () => {
     const group = await nextGroup(batches, recipe.accumulate);
@@ -60,7 +62,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     const seen = observations(steps?.observes?.(progress.step) ?? false);
     const info = stepInfo(parts, held.gradients, seen.sums, extra, place);
     const spend = async (rule: UpdateRule) => {
-      const gradients = rule.parameters.map((p) => held.gradients.get(p.name)!);
+      const gradients = updates.gradientsOf(rule, held.gradients);
       const resets = rule.parameters.map((p) => progress.resets[p.name] ?? 0);
       const own = scalars.step - Math.max(...resets);
       const factor = rule.parameters.some((p) => p.role === 'factor');
@@ -77,7 +79,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
       norm = globalNorm(held.gradients.values());
       if (!Number.isFinite(norm)) throw notFinite(progress.step, firstGradientNotFinite(held.gradients));
       scalars.clip = clipFactor(norm, recipe.clip);
-      for (const rule of updates.rules) await spend(rule);
+      for (const rule of updates.rules) if (!rests(rule)) await spend(rule);
       place.done++;
       await steps?.afterStep?.(info);
       for (const name of [...held.gradients.keys()]) held.drop(name);
@@ -102,6 +104,16 @@ export function leavesGradients(
   steps: FormSteps | undefined,
 ): boolean {
   return recipe.accumulate > 1 || !spendsTogether(recipe, steps);
+}
+
+/** Tells rules of which every tensor rests. */
+function restingRules(adaptation: Adaptation | undefined): (rule: UpdateRule) => boolean {
+  const rests = adaptation?.steps?.rests;
+  if (!rests) return () => false;
+  const layers = new Map(adaptation.layers.map((layer) => [layer.spec.name, layer]));
+  const resting = ({ layer, factor, part }: ParameterInfo) =>
+    factor !== undefined && rests(layers.get(layer!.name)!, factor, part);
+  return (rule) => rule.parameters.every(resting);
 }
 
 async function nextGroup(batches: AsyncGenerator<AnyBatch>, count: number): Promise<AnyBatch[]> {

@@ -1,6 +1,15 @@
 import type { PartialReset } from '../adapters/index.ts';
 import { compileLoop, type Engine, type Executable, type Loop } from '../engine/index.ts';
-import { input, mul, type NDArray, type Program, program, type Tensor, zeros } from '../graph/index.ts';
+import {
+  input,
+  mul,
+  type NDArray,
+  type Program,
+  program,
+  sizeOf,
+  type Tensor,
+  zeros,
+} from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import {
   type HostInputs,
@@ -9,12 +18,14 @@ import {
   pruneMoments,
   type UpdateRule,
 } from '../optimizers/index.ts';
-import type { Trainable } from './trainables.ts';
+import { movables, type Trainable } from './trainables.ts';
 
 /** Applies an optimizer's rules to live arrays. */
 export interface Updates {
   /** Optimizer state by `<parameter>/<name>`, live. */
   readonly state: ReadonlyMap<string, NDArray>;
+  /** A rule's gradients in its order, out of those of the run's trainables by name. */
+  gradientsOf(rule: UpdateRule, all: ReadonlyMap<string, NDArray>): NDArray[];
   /** Moves the parameters of one rule. `gradients` in the rule's order. */
   apply(rule: UpdateRule, gradients: readonly NDArray[], step: StepScalars): Promise<void>;
   readonly rules: readonly UpdateRule[];
@@ -54,12 +65,15 @@ export function createUpdates(
   trainables: readonly Trainable[],
   seed: number,
 ): Updates {
-  const arrays = new Map(trainables.map((t) => [t.info.name, t.array]));
+  const moved = movables(trainables);
+  const arrays = new Map(moved.map((t) => [t.info.name, t.array]));
   const rules = method.rules(
-    trainables.map((t) => t.info),
+    moved.map((t) => t.info),
     options,
     seed,
   );
+  const places = partPlaces(trainables);
+  const turning = rules.filter((rule) => rule.idle);
   const state = new Map<string, NDArray>();
   const compiled = new Map<Phase, Promise<Compiled>>();
   const phases = new Map(rules.map((rule) => [rule, phasesOf(rule)]));
@@ -69,10 +83,12 @@ export function createUpdates(
 
   function settle(step: number): void {
     if (step === settled) return;
+    // Rules that never idle hold theirs from the start.
+    const changing = settled === 0 ? rules : turning;
     settled = step;
     // All that goes, goes first: the budget holds also while blocks change.
-    for (const rule of rules) if (rule.idle?.at(step)) freeState(engine, rule, state);
-    for (const rule of rules) if (!rule.idle?.at(step)) holdState(engine, rule, state);
+    for (const rule of changing) if (rule.idle?.at(step)) freeState(engine, rule, state);
+    for (const rule of changing) if (!rule.idle?.at(step)) holdState(engine, rule, state);
   }
   settle(1);
 
@@ -80,6 +96,13 @@ export function createUpdates(
     state,
     rules,
     settle,
+    gradientsOf: (rule, all) =>
+      rule.parameters.map(({ name, shape }) => {
+        const place = places.get(name);
+        if (!place) return all.get(name)!;
+        const whole = all.get(place.whole)!;
+        return { ...whole, shape, data: whole.data.subarray(place.from, place.from + sizeOf(shape)) };
+      }),
     async apply(rule, gradients, step) {
       settle(step.step);
       const idle = rule.idle?.at(step.step) ?? false;
@@ -122,6 +145,15 @@ export function createUpdates(
         });
     },
   };
+}
+
+/** Where parts lie in their tensors, by the parts' names. */
+function partPlaces(trainables: readonly Trainable[]) {
+  return new Map(
+    trainables.flatMap(({ info, parts = [] }) =>
+      parts.map((part) => [part.info.name, { whole: info.name, from: part.from }] as const),
+    ),
+  );
 }
 
 /** Runs programs for rules that work on the host. */

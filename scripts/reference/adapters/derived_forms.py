@@ -369,8 +369,10 @@ class IncreLora(Form):
         return [0.02 * x for x in numbers]
 
     def start(self):
-        first = self.blocks[0]
-        return {f"{k}0": first[k].detach().clone() for k in "ABe"}
+        """Room for 4 · rank + 1 ranks, one a row, of which the first exists."""
+        first = {k: x.detach() for k, x in self.blocks[0].items() if k != "live"}
+        rows = dict(A=first["A"], Bt=first["B"].T, e=first["e"])
+        return {k: torch.cat([x, x.new_zeros(4 * self.o["rank"], *x.shape[1:])]) for k, x in rows.items()}
 
     def begin(self):
         for k in "ABe":
