@@ -138,7 +138,7 @@ describe('a study', () => {
       error: expect.stringContaining('no finished run of seed 9'),
     });
     expect((await rankine('replay', at('first'), '--keep')).error).toContain('error [cli/usage]');
-  });
+  }, 120_000);
 
   test('a row that gives other bytes is told, stays, and is no longer claimed', async () => {
     const forged = structuredClone(result) as unknown as {
