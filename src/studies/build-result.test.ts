@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { random } from '../linalg/index.ts';
-import { buildResult } from './build-result.ts';
+import { buildResult, judgedAgain } from './build-result.ts';
 import type { StudyRun } from './results.ts';
 import type { StudyState } from './run-study.ts';
 import { recommended } from './verdict.ts';
@@ -85,6 +85,13 @@ test('while runs are still to come no winner is named', () => {
 test('which run ends first changes nothing', () => {
   const state = finished(['a', 'b'], [1, 2, 3], (m, seed) => (m === 'a' ? seed : 2 * seed));
   expect(buildResult({ ...state, runs: [...state.runs].reverse() })).toEqual(buildResult(state));
+});
+
+test('judged again from what it holds, a result says the same', () => {
+  const loss: Record<string, number> = { a: 1, b: 1.01, c: 5 };
+  const result = buildResult(finished(['a', 'b', 'c'], [1, 2, 3], (m) => loss[m]));
+  const forgotten = result.methods.map((m) => ({ ...m, amongBest: false, interval: undefined }));
+  expect(judgedAgain({ ...result, methods: forgotten, comparisons: [] })).toEqual(result);
 });
 
 test('of those in front the one that is much cheaper is chosen; one behind a worse method is not', () => {

@@ -48,6 +48,17 @@ export function buildResult(state: StudyState): StudyResult {
   return { ...partial, verdict: verdictOf(partial), caveats: caveatsOf(partial) };
 }
 
+/**
+ * A result with its intervals, comparisons and words worked out again from its runs; as it is where it no longer holds
+ * their scores by example.
+ */
+export function judgedAgain(result: StudyResult): StudyResult {
+  const scored = result.methods.flatMap(scoredRuns);
+  if (scored.some((r) => r.scores![0].examples === undefined)) return result;
+  const judged = { ...result, ...compare(result.methods, result.metric.direction) };
+  return { ...judged, verdict: verdictOf(judged), caveats: caveatsOf(judged) };
+}
+
 /** What the scored runs were judged on; undefined where their examples are not known. */
 export function testOf(runs: readonly StudyRun[]): StudyResult['test'] {
   const { scores = [] } = runs.find((r) => r.scores?.[0].examples !== undefined) ?? {};

@@ -10,13 +10,14 @@ import {
   readReplays,
   runStudy,
   type Study,
+  type StudyResult,
   type StudyState,
   storeFile,
   studyMarkdown,
   studyMethods,
   withReplays,
 } from '../../studies/index.ts';
-import { writeReport } from '../../studies/report/index.ts';
+import { refreshReport, writeReport } from '../../studies/report/index.ts';
 import { listenForInterrupt } from '../../training/index.ts';
 import { liveTable } from '../compare/live-table.ts';
 import { planTable } from '../compare/plan-table.ts';
@@ -28,6 +29,7 @@ interface Options {
   readonly dryRun?: boolean;
   readonly yes?: boolean;
   readonly json?: boolean;
+  readonly report?: boolean;
   readonly parquet?: string;
   readonly output?: string;
   readonly store?: string;
@@ -43,7 +45,8 @@ Examples:
   rankine compare studies/dates.yaml --yes
   rankine compare studies/dates.yaml --yes --json > result.json
   rankine compare studies/dates.yaml --yes --parquet tables
-  rankine compare studies/dates.yaml --yes --store shared/runs.duckdb`;
+  rankine compare studies/dates.yaml --yes --store shared/runs.duckdb
+  rankine compare studies/dates.yaml --report`;
 
 export const compareVerb: Verb = {
   define(command: Command) {
@@ -51,6 +54,7 @@ export const compareVerb: Verb = {
       .argument('<study>', 'file of the study')
       .option('--dry-run', 'show what would be run, and run nothing')
       .option('--yes', 'do not ask before running')
+      .option('--report', 'write the report anew from the runs that are there, and run nothing')
       .option('--output <folder>', 'folder of the study, instead of the file’s')
       .option('--store <file>', 'database of runs, instead of the file’s')
       .option('--parquet <folder>', 'also write the database’s tables as Parquet')
@@ -69,6 +73,7 @@ async function run(file: string, options: Options): Promise<void> {
     ...(store === undefined ? {} : { store }),
   });
   if (options.dryRun) return showPlan(await planStudy(study, studyMethods(study)), options);
+  if (options.report) return show(await refreshReport(study.output), options);
   const interruption = listenForInterrupt({
     onFirst: () => process.stderr.write('\nSaving and stopping; press Ctrl-C again to stop at once.\n'),
   });
@@ -127,5 +132,9 @@ async function finish(study: Study, state: StudyState, options: Options): Promis
     const store = await openStore(storeFile(study));
     await store.exportParquet(options.parquet);
   }
-  process.stdout.write(options.json ? `${JSON.stringify(result)}\n` : `\n${studyMarkdown(result)}`);
+  show(result, options);
+}
+
+function show(result: StudyResult, { json }: Options): void {
+  process.stdout.write(json ? `${JSON.stringify(result)}\n` : `\n${studyMarkdown(result)}`);
 }

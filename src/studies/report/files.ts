@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeAtomic } from '../../formats/index.ts';
+import { judgedAgain } from '../build-result.ts';
 import { studyMarkdown } from '../markdown.ts';
 import { readReplays, withReplays } from '../replays.ts';
 import type { StudyResult } from '../results.ts';
@@ -27,7 +28,7 @@ export async function writeReport(folder: string, result: StudyResult): Promise<
  * @throws RankineError `studies/no-result`
  */
 export async function refreshReport(folder: string): Promise<StudyResult> {
-  const result = withReplays(await readResult(folder), await readReplays(folder));
+  const result = withReplays(judgedAgain(await readResult(folder)), await readReplays(folder));
   await writeReport(folder, result);
   return result;
 }
