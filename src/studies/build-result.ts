@@ -55,7 +55,8 @@ export function buildResult(state: StudyState): StudyResult {
 export function judgedAgain(result: StudyResult): StudyResult {
   const scored = result.methods.flatMap(scoredRuns);
   if (scored.some((r) => r.scores![0].examples === undefined)) return result;
-  const judged = { ...result, ...compare(result.methods, result.metric.direction) };
+  const summaries = result.methods.map((m) => ({ ...m, ...summarize(m.runs) }));
+  const judged = { ...result, ...compare(summaries, result.metric.direction) };
   return { ...judged, verdict: verdictOf(judged), caveats: caveatsOf(judged) };
 }
 
@@ -85,7 +86,9 @@ function summarize(runs: readonly StudyRun[]): Summary {
     trainable: average((r) => r.trainable),
     peakMemory: average((r) => r.measured?.peakMemory),
     predictedMemory: average((r) => r.predictedMemory),
-    seconds: average((r) => r.measured?.wall),
+    seconds: average(({ measured, recipe }) =>
+      (recipe.device ?? 'cpu') === 'cpu' ? measured?.processor : measured?.wall,
+    ),
     size: average((r) => r.size),
     amongBest: false,
   };

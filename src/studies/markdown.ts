@@ -62,7 +62,7 @@ function columnsOf(result: StudyResult): Column[] {
     ['trained', (m) => optional(m.trainable, (x) => Math.round(x).toLocaleString('en'))],
     ['peak MB', (m) => optional(m.peakMemory, megabytes)],
     ['predicted MB', (m) => optional(m.predictedMemory, megabytes)],
-    ['seconds', (m) => optional(m.seconds, (x) => x.toFixed(1))],
+    ['seconds of computing', (m) => optional(m.seconds, (x) => x.toFixed(1))],
     ...(replays.length > 0 ? [replayed] : []),
   ];
 }

@@ -86,6 +86,7 @@ export interface MethodSummary {
   readonly trainable?: number;
   readonly peakMemory?: number;
   readonly predictedMemory?: number;
+  /** Processor time of a run, which other runs at the same time do not change; wall time on other devices. */
   readonly seconds?: number;
   readonly size?: number;
   /** True where the data cannot tell it from the best. */

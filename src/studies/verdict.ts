@@ -136,7 +136,7 @@ function costs({ trainable, peakMemory, seconds, size }: MethodSummary, _result:
   const parts = [
     trainable === undefined ? [] : `${Math.round(trainable).toLocaleString('en')} trained numbers`,
     peakMemory === undefined ? [] : `${Math.round(peakMemory / 1e6)} MB at the peak`,
-    seconds === undefined ? [] : `${seconds.toFixed(seconds < 10 ? 1 : 0)} s a run`,
+    seconds === undefined ? [] : `${seconds.toFixed(seconds < 10 ? 1 : 0)} s of computing a run`,
     size === undefined ? [] : `${(size / 1e6).toFixed(2)} MB on disk`,
   ];
   return parts.flat().join(', ');

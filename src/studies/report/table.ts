@@ -115,7 +115,13 @@ function columnsOf(view: View): Column[] {
     ),
     number('trainable', 'Trained', (m) => m.trainable, count, 'Trained numbers'),
     number('memory', 'Memory', (m) => m.peakMemory, bytes, 'Peak resident memory, measured'),
-    number('time', 'Time', (m) => m.seconds, seconds, 'Wall time of a run'),
+    number(
+      'time',
+      'Time',
+      (m) => m.seconds,
+      seconds,
+      'Processor time of a run, all threads; wall time on other devices',
+    ),
     number('size', 'On disk', (m) => m.size, bytes, 'Size of the adapter, or of the model'),
     replayColumn(view),
   ];

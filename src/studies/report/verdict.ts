@@ -44,7 +44,7 @@ function tiles(view: View): Html | undefined {
     ),
     tile('trained numbers', of(trainable, count)),
     tile('peak memory', of(peakMemory, bytes), 'measured'),
-    tile('time of a run', of(time, seconds)),
+    tile('computing time of a run', of(time, seconds)),
     tile('on disk', of(size, bytes)),
     tile(
       'forgetting',

@@ -67,7 +67,7 @@ export function factsOf({ summary }: Entry, { result: { metric, seeds }, perplex
     trainable === undefined ? '' : `${count(trainable)} trained numbers`,
     peakMemory === undefined ? '' : `${bytes(peakMemory)} at the peak`,
     predictedMemory === undefined ? '' : `${bytes(predictedMemory)} predicted`,
-    summary.seconds === undefined ? '' : `${seconds(summary.seconds)} a run`,
+    summary.seconds === undefined ? '' : `${seconds(summary.seconds)} of computing a run`,
     `${done} of ${seeds.length} ${seeds.length === 1 ? 'seed' : 'seeds'} scored`,
   ].filter((line) => line !== '');
 }
