@@ -7,7 +7,7 @@ import { studyJsonSchema } from './study-schema.ts';
 
 const validator = z.fromJSONSchema(studyJsonSchema() as never);
 const root = new URL('../../', import.meta.url);
-const files = ['studies/', 'experiments/adapters/', 'experiments/memory/'].flatMap((folder) =>
+const files = ['studies/', 'experiments/adapters/'].flatMap((folder) =>
   readdirSync(new URL(folder, root))
     .filter((name) => name.endsWith('.yaml'))
     .map((name) => `${folder}${name}`),
