@@ -2,6 +2,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { cut, drawPieces, pieces } from '../../experiments/images/segmenter/membranes.ts';
 import { segmenter } from '../../experiments/images/segmenter/model.ts';
 import { AREA, dice, type Picture, SIDE, turned } from '../../experiments/images/segmenter/pictures.ts';
+import { segmenterReport } from '../../experiments/images/segmenter/report.ts';
 import { shapes } from '../../experiments/images/segmenter/shapes.ts';
 import {
   beginSegmenter,
@@ -76,6 +77,34 @@ it('the loss is what its definition gives, and finite for sure answers', async (
   const soft = (2 * inside + 1) / (p.reduce((s, v) => s + v, 0) + 2 + 1);
   expect(Number(result.loss.data[0])).toBeCloseTo(20 * focal + 1 - soft, 3);
   expect([...(result.slope.data as Float32Array)].every(Number.isFinite)).toBe(true);
+});
+
+it('the report puts the best first, with what the data can tell apart', () => {
+  const row = (method: string, rate: number, dices: readonly number[][]) => {
+    const runs = dices.map((test, i) => ({
+      rate,
+      seed: i + 1,
+      trainable: 1234,
+      valid: 0.5,
+      test,
+      seconds: 3,
+    }));
+    return { method, rate, runs, standard: runs };
+  };
+  const report = segmenterReport({
+    settings: { seeds: [1, 2], rates: [2e-3, 1e-2], batch: 8, steps: 9, pieces: 30 },
+    ...{ weights: 5000, baseline: { shapes: 0.9, membranes: 0.1 } },
+    rows: [
+      row('a', 2e-3, [Array(20).fill(0.3), Array(20).fill(0.302)]),
+      row('b', 1e-2, [Array(20).fill(0.5), Array(20).fill(0.502)]),
+      row('c', 1e-2, [Array(20).fill(0.2), Array(20).fill(0.75)]),
+    ],
+  });
+  expect(report).toContain(
+    '| **b** | 1,234 | 0.501 | 0.488 – 0.514 | 0.500, 0.502 | 0.01 | 0.501 | 3 |\n| **c** |',
+  );
+  expect(report).toMatch(/\n\| a \|.*\| default \|/);
+  expect(report).toContain('| b − a | 0.200 | 0.200 – 0.200 | 0.000 |');
 });
 
 describe('the segmenter', () => {
