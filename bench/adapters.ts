@@ -9,23 +9,34 @@ const WARM = 2;
 /** Updates of a turn, after one that is not counted. */
 const STEPS = 3;
 
-/** Milliseconds of each side's updates, in turns. */
-async function inTurn(sides: readonly Side[], rounds: number): Promise<number[]> {
+/**
+ * Milliseconds of each side's updates, in turns.
+ * @param interval updates from one event of a schedule to the next: a turn counts their mean alone
+ */
+async function inTurn(sides: readonly Side[], rounds: number, interval?: number): Promise<number[]> {
   const times: number[][] = sides.map(() => []);
-  for (const side of sides) for (let i = 0; i < WARM; i++) await side.update();
+  for (const side of sides) await updateTimes(side, WARM * (interval ?? 1));
   for (let round = 0; round < rounds; round++)
     for (const [i, side] of sides.entries()) {
       await side.update();
-      for (let step = 0; step < STEPS; step++) times[i].push(await side.update());
+      const turn = await updateTimes(side, interval ?? STEPS);
+      if (interval) times[i].push(turn.reduce((a, b) => a + b) / interval);
+      else times[i].push(...turn);
     }
   return times.map(median);
+}
+
+async function updateTimes(side: Side, count: number): Promise<number[]> {
+  const times: number[] = [];
+  for (let i = 0; i < count; i++) times.push(await side.update());
+  return times;
 }
 
 async function line(engine: Engine, row: AdapterRow, { rounds, python }: AdapterTable): Promise<string> {
   const own = await adapterSide(engine, row.form, { rank: row.rank, ...row.options });
   const lora = await adapterSide(engine, 'lora', { rank: row.rank });
   const theirs = python && row.peft ? [peftSide(python, row.peft)] : [];
-  const [ours, plain, peft] = await inTurn([own, lora, ...theirs], rounds);
+  const [ours, plain, peft] = await inTurn([own, lora, ...theirs], rounds, row.interval);
   for (const side of theirs) await side.end();
   const options = Object.entries(row.options ?? {}).map(([name, value]) => `${name} ${value}`);
   const cells = [
@@ -52,7 +63,7 @@ export interface AdapterTable {
 /**
  * Prints one row a weight form: its update as a multiple of plain LoRA's here, and of PEFT's own implementation in
  * PyTorch. The sides take turns: in every round each does a few whole updates (batch, gradients, the form's steps,
- * AdamW), the first of which is not counted; the table gives medians.
+ * AdamW), the first of which is not counted; the table gives medians, of means where a row has an interval.
  */
 export async function adapterTable(table: AdapterTable): Promise<void> {
   console.log(`${cpus()[0].model}, 2 threads, ${table.rounds} rounds of ${STEPS} updates, ${SETTING}\n`);

@@ -48,20 +48,20 @@ function score(change: Tensor, gradient: Tensor, o: IncreloraOptions): Tensor {
   return mul(sum(abs(mul(change, gradient))), 1 / divisor);
 }
 
-/** ‖X Xᵀ − I‖_F over the rows that exist. Its gradient 2 (X Xᵀ − I) X / ‖X Xᵀ − I‖ is zero where the norm is. */
-function deviation(X: Tensor, exists: Tensor, eye: Tensor): Tensor {
-  const own = mul(X, unsqueeze(exists, 1));
-  const off = sub(matmul(own, own, { transB: true }), eye);
+/**
+ * ‖X Xᵀ − I‖_F over the rows that exist: `pairs` is 1 where both do. Its gradient 2 (X Xᵀ − I) X / ‖X Xᵀ − I‖ is zero
+ * where the norm is.
+ */
+function deviation(X: Tensor, pairs: Tensor): Tensor {
+  const off = mul(sub(matmul(X, X, { transB: true }), identity(X.shape[0])), pairs);
   const norm = sqrt(sum(square(off)));
-  return withGradient(norm, [X], (g) => [matmul(mul(off, div(g, maximum(norm, 1e-20))), own, { alpha: 2 })]);
+  return withGradient(norm, [X], (g) => [matmul(mul(off, div(g, maximum(norm, 1e-20))), X, { alpha: 2 })]);
 }
 
-/** I over the ranks that exist. */
-function identity(exists: Tensor): Tensor {
-  const [k] = exists.shape;
+function identity(k: number): Tensor {
   const eye = zeros([k, k]);
   for (let i = 0; i < k; i++) eye.data[i * k + i] = 1;
-  return mul(constant(eye), exists);
+  return constant(eye);
 }
 
 function begin(layer: LayerSpec, o: IncreloraOptions, context: InitContext): Factors {
@@ -118,8 +118,8 @@ export const increlora = defineForm<IncreloraOptions>({
   weight: (base, p) => add(base, delta(p)),
   penalty(p, o, layers) {
     const exists = cast(greater(add(p.live, p.reserve), 0), 'float32');
-    const eye = identity(exists);
-    const both = add(deviation(p.A, exists, eye), deviation(p.Bt, exists, eye));
+    const pairs = mul(unsqueeze(exists, 1), exists);
+    const both = add(deviation(p.A, pairs), deviation(p.Bt, pairs));
     return mul(both, o.orthogonality / (2 * layers));
   },
   steps: grow,
