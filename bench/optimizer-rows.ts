@@ -136,6 +136,11 @@ export function optimizerRows(model: OptimizerModel): OptimizerRow[] {
   const galore = optimizer('galore', { rank, gap: GAP }, { ...based, pytorch: true });
   const like = shared ? { refreshes: [], refreshOf: 'galore' } : based;
   const sltrain = form('sltrain', model, { density: 0.03 });
+  const narrowSltrain = {
+    ...sltrain,
+    name: 'sltrain, adam-8bit',
+    recipe: { ...sltrain.recipe, optimizer: 'adam-8bit' },
+  };
   return [
     adamw,
     blockwise(adamw),
@@ -153,7 +158,8 @@ export function optimizerRows(model: OptimizerModel): OptimizerRow[] {
     optimizer('apollo-mini', { gap: GAP }, based),
     optimizer('gradnormlorp', { rank, gap: GAP }, like),
     sltrain,
-    { ...sltrain, name: 'sltrain, adam-8bit', recipe: { ...sltrain.recipe, optimizer: 'adam-8bit' } },
+    narrowSltrain,
+    blockwise(narrowSltrain),
     form('low-rank', model),
     sstRow(model),
     { ...ofFactors('lora', 'adamw'), method: 'lora', beside: 'adamw' },

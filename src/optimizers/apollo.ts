@@ -4,9 +4,9 @@ import { decayOf } from './adamw.ts';
 import { hfAdamOptions, hfAdamw } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type PrepareInputs } from './optimizer.ts';
 import {
+  biasCorrection,
   byRateThenDecay,
   chain,
-  correctBias,
   limitGrowth,
   type Piece,
   perParameter,
@@ -69,7 +69,10 @@ export function apolloPiece(parameter: ParameterInfo, o: ApolloOptions, draw = d
       else if ((inputs.step - 1) % gap === 0) draw(inputs.state.left ?? inputs.state.right, inputs);
     },
   };
-  return chain(scaled, correctBias(o), byRateThenDecay(decayOf(parameter, o.weightDecay)));
+  return chain(
+    scaled,
+    byRateThenDecay(decayOf(parameter, o.weightDecay), (step) => biasCorrection(o, step)),
+  );
 }
 
 function length(x: Tensor, axis?: number): Tensor {

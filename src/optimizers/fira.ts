@@ -1,15 +1,15 @@
 import { z } from 'zod';
-import { add, div, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
+import { add, div, maximum, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
 import { uncorrected } from './adam-forms.ts';
 import { decayOf } from './adamw.ts';
 import { inSubspace, type Lift, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { bitsNotices, galoreOptions, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import {
+  biasCorrection,
   byRateThenDecay,
   chain,
-  correctBias,
-  limitGrowth,
+  limitNorm,
   type Piece,
   pieceRule,
   scaleByMoments,
@@ -39,26 +39,39 @@ export type FiraOptions = z.infer<typeof firaOptions>;
 /** Guards the factors where the projected gradient vanishes. */
 const TINY = 1e-8;
 
-/** GaLore's direction α P N plus the residual, rescaled as Adam rescales what is inside the subspace. */
+/**
+ * GaLore's direction α P N plus S = φ∘(G − c P R), the residual rescaled as Adam rescales what is inside the subspace:
+ * P (α N − c φ∘R) + φ∘G, as φ is one number for each row or column that P does not mix.
+ */
 function residualLift(space: Projection, o: FiraOptions): Lift {
-  const limiter = o.limit ? limitGrowth(o.growth) : undefined;
+  const taken = o.residual === 'code' ? o.scale : 1;
   // R keeps the side that is not projected: its rows or columns each have a factor.
   const axis = o.scaling === 'matrix' ? undefined : space.state.right ? 1 : 0;
   return {
-    state: limiter ? { norm: { shape: [] } } : {},
-    apply({ gradient, low, inside }, state, context) {
-      const taken = scale(space.up(low, state), o.residual === 'code' ? o.scale : 1);
-      const factor = div(length(inside, axis), add(length(low, axis), TINY));
-      const rest = mul(sub(gradient, taken), factor);
-      const outside = limiter ? limiter.apply(rest, state, context) : { direction: rest, state: {} };
-      const direction = add(scale(space.up(inside, state), o.scale), outside.direction);
-      return { direction, state: outside.state };
+    state: o.limit ? { norm: { shape: [] } } : {},
+    apply({ gradient, low, inside }, state): ReturnType<Lift['apply']> {
+      const known = squares(low, axis);
+      const factor = div(sqrt(squares(inside, axis)), add(sqrt(known), TINY));
+      if (!o.limit) return { direction: direction(factor), state: {} };
+      const { ratio, norm } = limitNorm(residualNorm(gradient, known, factor), state.norm, o.growth);
+      return { direction: direction(div(factor, ratio)), state: { norm } };
+
+      function direction(rest: Tensor): Tensor {
+        const within = sub(scale(inside, o.scale), mul(low, scale(rest, taken)));
+        return add(space.up(within, state), mul(gradient, rest));
+      }
     },
   };
+
+  /** ‖S‖ without S: P is orthonormal and R its product with G, so that ⟨G, P R⟩ = ‖P R‖² = ‖R‖², row by row. */
+  function residualNorm(gradient: Tensor, known: Tensor, factor: Tensor): Tensor {
+    const left = sub(squares(gradient, axis), scale(known, taken * (2 - taken)));
+    return sqrt(sum(mul(maximum(left, 0), mul(factor, factor))));
+  }
 }
 
-function length(x: Tensor, axis?: number): Tensor {
-  return sqrt(sum(mul(x, x), axis, axis !== undefined));
+function squares(x: Tensor, axis?: number): Tensor {
+  return sum(mul(x, x), axis, axis !== undefined);
 }
 
 /** Fira's direction, without bias correction and rate. */
@@ -69,7 +82,7 @@ export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
 
 function firaRule(parameter: ParameterInfo, o: FiraOptions): UpdateRule {
   const space = projection('fira', parameter, o);
-  const tail = chain(correctBias(o), byRateThenDecay(decayOf(parameter, o.weightDecay)));
+  const tail = byRateThenDecay(decayOf(parameter, o.weightDecay), (step) => biasCorrection(o, step));
   if (isNarrowIn(space, o))
     return narrowSubspaceRule(parameter, space, uncorrected(o), residualLift(space, o), tail);
   return pieceRule(parameter, chain(withResidual(parameter, o), tail));

@@ -86,14 +86,18 @@ export function scaleByMoments({ beta1, beta2, epsilon }: Omit<AdamOptions, 'for
   };
 }
 
-/** Multiplies by √(1−β₂ᵗ)/(1−β₁ᵗ). */
-export function correctBias({ beta1, beta2 }: Pick<AdamOptions, 'beta1' | 'beta2'>): Piece {
-  return stateless((u, { step }) => mul(u, div(sqrt(correction(beta2, step)), correction(beta1, step))));
+/** √(1−β₂ᵗ)/(1−β₁ᵗ). */
+export function biasCorrection({ beta1, beta2 }: Pick<AdamOptions, 'beta1' | 'beta2'>, step: Tensor): Tensor {
+  return div(sqrt(correction(beta2, step)), correction(beta1, step));
 }
 
 /** Adam's direction (Kingma and Ba 2015, arXiv 1412.6980), without the rate. */
 export function scaleByAdam(o: AdamOptions): Piece {
-  if (o.form === 'hf') return chain(scaleByMoments(o), correctBias(o));
+  if (o.form === 'hf')
+    return chain(
+      scaleByMoments(o),
+      stateless((u, { step }) => mul(u, biasCorrection(o, step))),
+    );
   const { beta1, beta2, epsilon } = o;
   return {
     state: ({ shape }) => ({ m: { shape, moment: 1 }, v: { shape, moment: 2 } }),
@@ -116,14 +120,22 @@ export function limitGrowth(gamma: number): Piece {
   return {
     state: () => ({ norm: { shape: [] } }),
     apply(u, { norm: old }) {
-      const size = sqrt(sum(mul(u, u)));
-      const over = div(maximum(div(size, add(old, 1e-8)), gamma), gamma);
-      const ratio = where(greater(old, 0), over, 1);
-      const kept = div(size, ratio);
-      // A norm of zero, once stored, would hold all later ones down.
-      return { direction: div(u, ratio), state: { norm: where(greater(kept, 0), kept, old) } };
+      const { ratio, norm } = limitNorm(sqrt(sum(mul(u, u))), old, gamma);
+      return { direction: div(u, ratio), state: { norm } };
     },
   };
+}
+
+/**
+ * What {@link limitGrowth} does to a norm.
+ * @returns what to divide by, and the norm to remember
+ */
+export function limitNorm(size: Tensor, old: Tensor, gamma: number): { ratio: Tensor; norm: Tensor } {
+  const over = div(maximum(div(size, add(old, 1e-8)), gamma), gamma);
+  const ratio = where(greater(old, 0), over, 1);
+  const kept = div(size, ratio);
+  // A norm of zero, once stored, would hold all later ones down.
+  return { ratio, norm: where(greater(kept, 0), kept, old) };
 }
 
 /** Heavy-ball or Nesterov momentum as torch.optim.SGD: the first step takes the gradient undamped. */
@@ -169,10 +181,13 @@ export function byRate(decay = 0, factor = 1): Piece {
   });
 }
 
-/** Multiplies by η; decays the weight as it is after the step. */
-export function byRateThenDecay(decay: number): Piece {
-  return stateless((u, { parameter, rate }) => {
-    const moved = mul(u, rate);
+/**
+ * Multiplies by η; decays the weight as it is after the step.
+ * @param factor a number that multiplies the step but not the decay
+ */
+export function byRateThenDecay(decay: number, factor?: (step: Tensor) => Tensor): Piece {
+  return stateless((u, { parameter, rate, step }) => {
+    const moved = mul(u, factor ? mul(rate, factor(step)) : rate);
     return decay === 0 ? moved : add(moved, mul(sub(parameter, moved), mul(rate, decay)));
   });
 }

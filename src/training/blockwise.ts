@@ -13,7 +13,7 @@ import {
   stretchFeeds,
 } from './execution.ts';
 import { addGradient } from './gradient-norm.ts';
-import { DY, type TracedStage, traceStages, X } from './stages.ts';
+import { DY, gradientPlaces, ownPlace, type TracedStage, traceStages, X } from './stages.ts';
 
 /** A stage of the model, compiled. */
 interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
@@ -37,7 +37,8 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
       const stages = await plans.get(key)!;
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
-      const lend = (at: number) => gradientArrays(setup, stages, at, buffers, !options.shareGradients);
+      const lend = (at: number) =>
+        gradientArrays(setup, stages, at, buffers, options.shareGradients ?? false);
       const inputs = await forward(setup, stages, run);
       const loss = await backward(setup, stages, inputs, run, lend, { consume, observe });
       await consumeUnused(setup, stages, consume);
@@ -49,7 +50,7 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
 
 export interface BlockwiseOptions {
   /**
-   * True where `consume` is done with a gradient when it returns: blocks of one shape then share their arrays. Else
+   * True where `consume` is done with a gradient when it returns: gradients of one shape then share their arrays. Else
    * (default) every gradient stays as it is until the next step.
    */
   readonly shareGradients?: boolean;
@@ -63,20 +64,20 @@ type Run = (
 
 /** Arrays for a stage's gradients, used again in every step: fresh ones would wait for the garbage collector. */
 function gradientArrays(
-  setup: Setup,
+  { trainables }: Setup,
   stages: readonly Stage[],
   at: number,
   buffers: Map<string, NDArray>,
-  keep: boolean,
+  share: boolean,
 ): Record<string, NDArray> {
-  const shared = (name: string) => stages.some((s, i) => i !== at && s.trains.includes(name));
-  const shapes = new Map(setup.trainables.map((t) => [t.info.name, t.info.shape]));
+  const shapes = new Map(trainables.map((t) => [t.info.name, t.info.shape]));
+  const shapeOf = (name: string) => shapes.get(name)!;
+  const places = share ? gradientPlaces(stages, shapeOf)[at] : undefined;
   return Object.fromEntries(
     stages[at].trains.map((name, i) => {
-      const shape = shapes.get(name)!;
-      const key = keep || shared(name) ? `${at}:${name}` : `${i}:${shape}`;
-      const array = buffers.get(key) ?? zeros(shape);
-      buffers.set(key, array);
+      const place = places?.[i] ?? ownPlace(at, name);
+      const array = buffers.get(place) ?? zeros(shapeOf(name));
+      buffers.set(place, array);
       return [gradientName(name), array];
     }),
   );

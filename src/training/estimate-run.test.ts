@@ -106,8 +106,8 @@ describe('a recipe’s estimate', () => {
     ];
     expect(whole).toMatchObject({ weights: 4 * 58_073_600, optimizer: 8 * 58_073_600 });
     expect(whole.gradients).toBe(8 * 58_073_600);
-    // Embedding, head and last norm, and one block: two arrays each.
-    const lent = 4 * (2 * 32_000 * 512 + 512 + 4 * 512 ** 2 + 3 * 512 * 1376 + 2 * 512);
+    // The embedding, whose array the head takes too, and one block, whose last norm too: two arrays each.
+    const lent = 4 * (32_000 * 512 + 4 * 512 ** 2 + 3 * 512 * 1376 + 2 * 512);
     expect(blockwise.gradients).toBe(2 * lent);
     expect(summed.gradients).toBe(2 * lent + 4 * 58_073_600);
     // Matrices and head: one byte a number for each moment, and two scales for 256; the others keep 32 bits.

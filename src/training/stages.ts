@@ -21,6 +21,35 @@ export interface TracedStage {
   readonly passes: boolean;
 }
 
+/**
+ * Which array each gradient is written into where it is spent before the next stage runs: gradients of one shape take
+ * turns, but a tensor that several stages use has arrays of its own.
+ * @param shapeOf shape of a trainable tensor
+ * @returns for every stage a key for each of `trains`; equal keys share an array
+ */
+export function gradientPlaces(
+  stages: readonly Pick<TracedStage, 'trains'>[],
+  shapeOf: (name: string) => readonly number[],
+): string[][] {
+  const uses = new Map<string, number>();
+  for (const name of stages.flatMap(({ trains }) => trains)) uses.set(name, (uses.get(name) ?? 0) + 1);
+  return stages.map(({ trains }, at) => {
+    const seen = new Map<string, number>();
+    return trains.map((name) => {
+      if (uses.get(name)! > 1) return ownPlace(at, name);
+      const shape = shapeOf(name).join('×');
+      const earlier = seen.get(shape) ?? 0;
+      seen.set(shape, earlier + 1);
+      return `${shape}/${earlier}`;
+    });
+  });
+}
+
+/** Place of a gradient that stays until the next step. */
+export function ownPlace(stage: number, name: string): string {
+  return `${stage}:${name}`;
+}
+
 type Body = (trace: Trace, x: Tensor | undefined, batch: BatchInputs) => Tensor;
 
 /**

@@ -3,7 +3,7 @@ import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../
 import type { BatchShape } from './batch-feeds.ts';
 import { gradientName, type Traced, traceWhole } from './execution.ts';
 import { type ProgramMemory, programMemory } from './liveness.ts';
-import { traceStages } from './stages.ts';
+import { gradientPlaces, traceStages } from './stages.ts';
 
 /** What forward and backward of a batch take, in bytes. */
 export interface StepMemory {
@@ -34,14 +34,10 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const distinct = new Map(traces.map((p) => [structure(p), p]));
   const programs = [...distinct.values()].map((p) => programMemory(p, provided));
   const arrays = new Map(traced.trainables.map((t) => [t.info.name, t.array]));
-  const uses = new Map<string, number>();
-  for (const { trains } of stages) for (const name of trains) uses.set(name, (uses.get(name) ?? 0) + 1);
   const lent = new Map<string, NDArray>();
+  const places = gradientPlaces(stages, (name) => arrays.get(name)!.shape);
   for (const [at, { trains }] of stages.entries())
-    for (const [i, name] of trains.entries()) {
-      const array = arrays.get(name)!;
-      lent.set(uses.get(name)! > 1 ? `${at}:${name}` : `${i}:${array.shape}`, array);
-    }
+    for (const [i, name] of trains.entries()) lent.set(places[at][i], arrays.get(name)!);
   const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
   return {
     programs,
