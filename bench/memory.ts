@@ -14,11 +14,12 @@ import { estimateRun, forms, optimizers, RankineError, type RecipeInput } from '
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tokenizer = join(root, 'quickstart/base');
 
-/** Three models; their ranks fit the smallest layer. */
+/** Three models, one in batches of two sizes; ranks fit the smallest layer. */
 const sizes: Record<string, Pick<RecipeInput, 'model' | 'batch'> & { length: number }> = {
   base: { model: { path: tokenizer, init: 'random' }, batch: 16, length: 128 },
   twin: { model: { path: 'llama-twin', init: 'random', tokenizer }, batch: 32, length: 128 },
   '60m': { model: { path: 'llama-60m', init: 'random', tokenizer }, batch: 4, length: 128 },
+  '60m-8x256': { model: { path: 'llama-60m', init: 'random', tokenizer }, batch: 8, length: 256 },
 };
 
 export interface MemoryOptions {

@@ -137,7 +137,7 @@ function countMemory(
     copies: written,
     optimizer: largestState(rules, steps),
     ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)),
-    decomposed: rules.filter((r) => r.prepare).reduce((n, r) => n + numbers(r.parameters), 0),
+    decomposed: rules.filter((r) => r.decomposes).reduce((n, r) => n + numbers(r.parameters), 0),
   };
 }
 
