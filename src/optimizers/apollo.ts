@@ -9,10 +9,10 @@ import {
   chain,
   limitGrowth,
   type Piece,
-  pieceRule,
+  perParameter,
   scaleByMoments,
 } from './pieces.ts';
-import { decomposing, projection } from './projection.ts';
+import { projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 export const apolloOptions = hfAdamOptions.extend({
@@ -89,10 +89,6 @@ export const apollo = defineOptimizer({
   options: apolloOptions,
   rules(parameters, o) {
     requireMatrices('apollo', parameters, o.rank);
-    return parameters.map((p) => {
-      if (!isMatrix(p)) return pieceRule(p, hfAdamw(p, o));
-      const rule = pieceRule(p, apolloPiece(p, o));
-      return o.basis === 'svd' ? decomposing(rule) : rule;
-    });
+    return perParameter(parameters, (p) => (isMatrix(p) ? apolloPiece(p, o) : hfAdamw(p, o)));
   },
 });

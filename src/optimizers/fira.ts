@@ -14,7 +14,7 @@ import {
   pieceRule,
   scaleByMoments,
 } from './pieces.ts';
-import { decomposing, type Projection, projection } from './projection.ts';
+import { type Projection, projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 export const firaOptions = galoreOptions.extend({
@@ -99,6 +99,6 @@ export const fira = defineOptimizer({
   notices: (parameters, o) => bitsNotices('fira', parameters, o),
   rules(parameters, o) {
     requireMatrices('fira', parameters, o.rank);
-    return parameters.map((p) => (isMatrix(p) ? decomposing(firaRule(p, o)) : otherRule(p, o)));
+    return parameters.map((p) => (isMatrix(p) ? firaRule(p, o) : otherRule(p, o)));
   },
 });

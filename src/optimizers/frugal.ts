@@ -9,7 +9,6 @@ import { inSubspace, type Lift, narrowSubspaceRule, type Subspace } from './eigh
 import { galoreOptions, isNarrowIn } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRate, chain, momentum, type Piece, pieceRule, scaleByAdam, scaleByLion } from './pieces.ts';
-import { decomposing } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 import { type Split, type SplitOptions, splitOf } from './split.ts';
 import { anewEachTurn, countEachTurn, placeInTurn, takeTurns } from './turns.ts';
@@ -195,7 +194,6 @@ export const frugal = defineOptimizer({
     const matrices = parameters.filter(isMatrix);
     const regular = parameters.filter((p) => !isMatrix(p)).map((p) => otherRule(p, o));
     if (split === 'block') return [...blockRules(matrices, o, seed), ...regular];
-    const rules = matrices.map((p) => splitRule(p, { ...o, split }));
-    return [...(split === 'svd' ? rules.map(decomposing) : rules), ...regular];
+    return [...matrices.map((p) => splitRule(p, { ...o, split })), ...regular];
   },
 });

@@ -6,7 +6,7 @@ import { adamwPiece, decayOf } from './adamw.ts';
 import { liftBack, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay, chain, type Piece, pieceRule, scaleByAdam } from './pieces.ts';
-import { decomposing, projected, projection, projectionOptions } from './projection.ts';
+import { projected, projection, projectionOptions } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 
 /** AdamW as GaLore and its relatives take it: ε before the bias correction, decay after the step. */
@@ -91,6 +91,6 @@ export const galore = defineOptimizer({
   notices: (parameters, o) => bitsNotices('galore', parameters, o),
   rules(parameters, o) {
     requireMatrices('galore', parameters, o.rank);
-    return parameters.map((p) => (isMatrix(p) ? decomposing(galoreRule(p, o)) : otherRule(p, o)));
+    return parameters.map((p) => (isMatrix(p) ? galoreRule(p, o) : otherRule(p, o)));
   },
 });

@@ -7,7 +7,7 @@ import { ruleAround } from './eight-bit-rule.ts';
 import { galoreOptions, galoreRule, isNarrowIn, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay } from './pieces.ts';
-import { decomposing, projection } from './projection.ts';
+import { projection } from './projection.ts';
 import { isMatrix, requireRank } from './select.ts';
 import { alongRow, joined, ratioState, splitGradient, splitWeight, tangentGradient } from './weight-norm.ts';
 
@@ -131,8 +131,8 @@ export const gradNormLorp = defineOptimizer({
     const given = parameters.filter((p) => isMatrix(p) || (o.rank !== undefined && isFactorMatrix(p)));
     if (given.length > 0) requireRank('gradnormlorp', given, withRank(given[0], o).rank);
     return parameters.map((p) => {
-      if (isMatrix(p)) return decomposing(matrixRule(p, o));
-      return isFactorMatrix(p) ? decomposing(factorRule(p, o)) : otherRule(p, o);
+      if (isMatrix(p)) return matrixRule(p, o);
+      return isFactorMatrix(p) ? factorRule(p, o) : otherRule(p, o);
     });
   },
 });

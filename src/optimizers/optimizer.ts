@@ -79,8 +79,6 @@ export interface UpdateRule {
   update(inputs: UpdateInputs): UpdateOutputs;
   /** Work that no program does: a new basis by SVD, new columns. */
   prepare?(inputs: PrepareInputs): void | Promise<void>;
-  /** True where `prepare` decomposes gradients, which leaves arrays to the collector. */
-  readonly decomposes?: boolean;
   /** `update` written by hand for the CPU, where neither a loop nor ONNX is fast; the contract test holds both together. */
   host?(inputs: HostInputs): void | Promise<void>;
   /** Bytes of the arrays that `host` makes in a step and lets go of again; default: none. */

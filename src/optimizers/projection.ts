@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { matmul, type NDArray, scale, type Tensor } from '../graph/index.ts';
 import { type Matrix, matrix, type Random, type Svd, svd, transpose, truncatedSvd } from '../linalg/index.ts';
-import type { ParameterInfo, PrepareInputs, StateSpec, UpdateRule } from './optimizer.ts';
+import type { ParameterInfo, PrepareInputs, StateSpec } from './optimizer.ts';
 import type { Piece } from './pieces.ts';
 import { checkRank } from './select.ts';
 
@@ -35,11 +35,6 @@ export interface Projection {
   due(inputs: Pick<PrepareInputs, 'step' | 'state'>): boolean;
   /** At steps 1, T + 1, 2T + 1, … finds the bases of the gradient's largest singular values. */
   prepare(inputs: PrepareInputs): void;
-}
-
-/** A rule whose bases are found by decompositions. */
-export function decomposing(rule: UpdateRule): UpdateRule {
-  return { ...rule, decomposes: true };
 }
 
 /** @throws RankineError `optimizers/rank` where the rank exceeds the matrix */

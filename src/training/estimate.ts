@@ -1,5 +1,5 @@
 import { totalmem } from 'node:os';
-import { type NDArray, sizeOf } from '../graph/index.ts';
+import type { NDArray } from '../graph/index.ts';
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
@@ -53,9 +53,6 @@ const NODE_BYTES = 11.5e3;
 const RULE_BYTES = 30e3;
 /** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
 const ARENA = 1.07;
-/** What decompositions on the host leave to the collector for each number of a matrix, and when it comes at the latest. */
-const DECOMPOSED_BYTES = 32;
-const COLLECTED_BYTES = 50e6;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled.
@@ -81,8 +78,7 @@ export function estimateMemory(
     runtime:
       PROCESS_BYTES +
       RULE_BYTES * rules.length +
-      programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0) +
-      Math.min(COLLECTED_BYTES, DECOMPOSED_BYTES * counts.decomposed),
+      programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0),
   };
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
@@ -117,7 +113,7 @@ export function runningMemory(
   };
 }
 
-/** Arrays that the run holds, in bytes; of decomposed matrices, the numbers. */
+/** Arrays that the run holds, in bytes. */
 function countMemory(
   traced: Traced,
   rules: readonly UpdateRule[],
@@ -137,7 +133,6 @@ function countMemory(
     copies: written,
     optimizer: largestState(rules, steps),
     ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)),
-    decomposed: rules.filter((r) => r.decomposes).reduce((n, r) => n + numbers(r.parameters), 0),
   };
 }
 
@@ -167,10 +162,6 @@ function largestState(rules: readonly UpdateRule[], steps: number): number {
         inTurns.reduce((n, { rule, bytes }) => n + (rule.idle!.at(step) ? 0 : bytes), 0),
       );
   return always + most;
-}
-
-function numbers(parameters: readonly { shape: readonly number[] }[]): number {
-  return parameters.reduce((n, { shape }) => n + sizeOf(shape), 0);
 }
 
 /** Arrays of the form, each once however many layers share it. */
