@@ -1,4 +1,5 @@
 import { totalmem } from 'node:os';
+import { compileLoop } from '../engine/index.ts';
 import type { NDArray } from '../graph/index.ts';
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
@@ -12,6 +13,7 @@ import type { Feed } from './sources.ts';
 import { blockwiseStep, type StepMemory, totalBytes, wholeStep } from './step-memory.ts';
 import type { Trainable } from './trainables.ts';
 import { spendsTogether } from './update.ts';
+import { ruleProgram } from './updates.ts';
 
 /** Bytes that a run takes, by kind. */
 export interface MemoryEstimate {
@@ -20,7 +22,7 @@ export interface MemoryEstimate {
   readonly adapter: number;
   readonly gradients: number;
   readonly optimizer: number;
-  /** Results of programs while they run, the hidden states between blocks, and what one rule's step makes on the host. */
+  /** Results of programs while they run, those of updates too, hidden states between blocks, what a step makes on the host. */
   readonly activations: number;
   /** Node, ONNX Runtime and its compiled programs. */
   readonly runtime: number;
@@ -132,8 +134,21 @@ function countMemory(
     held: written + (sums ? trained : 0),
     copies: written,
     optimizer: largestState(rules, steps),
-    ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)),
+    ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)) + updateBytes(rules),
   };
+}
+
+/** What updates that are no loops keep: one arena a program, which rules of one shape share. */
+function updateBytes(rules: readonly UpdateRule[]): number {
+  const programs = new Map<string, UpdateRule>();
+  for (const rule of rules)
+    if (!rule.host) programs.set(JSON.stringify([rule.parameters.map((p) => p.shape), rule.state]), rule);
+  let bytes = 0;
+  for (const rule of programs.values()) {
+    const p = ruleProgram(rule.parameters, rule);
+    if (!compileLoop(p)) bytes += programMemory(p, new Set()).peak;
+  }
+  return ARENA * bytes;
 }
 
 /** The gradients that a form wants to see before it starts: of its layers, added up over batches, layer by layer. */
