@@ -179,7 +179,7 @@ export function toOnnx(program: Program, threads = 1): Serialized {
  * Outputs by size. ONNX Runtime starts from the leaf that was lowered last: gradients before the loss, which would
  * otherwise compute the forward parts of all chunks before the first chunk's backward part.
  */
-function largestLast(program: Program): Tensor[] {
+export function largestLast(program: Program): Tensor[] {
   return Object.values(program.outputs).sort((a, b) => sizeOf(a.shape) - sizeOf(b.shape));
 }
 

@@ -1,4 +1,5 @@
 import { BYTES, isInput, type Program, simplify, sizeOf, type Tensor } from '../graph/index.ts';
+import { largestLast } from '../graph/onnx.ts';
 import { type Node, topological } from '../graph/tensor.ts';
 
 /** What running a program takes, in bytes, besides its inputs and the outputs that the caller provides. */
@@ -26,7 +27,7 @@ interface Buffer {
  */
 export function programMemory(p: Program, provided: ReadonlySet<string>): ProgramMemory {
   const simplified = simplify(p);
-  const order = runOrder(Object.values(simplified.outputs));
+  const order = runOrder(largestLast(simplified));
   const buffers = assignBuffers(simplified, order, provided);
   const ends = new Map<number, number>();
   const begun = new Set<Buffer>();
