@@ -16,7 +16,7 @@ export interface Timed {
 export interface Round {
   readonly ours: Timed;
   readonly pytorch?: Timed;
-  /** The run that the row is measured beside: one update before the round, one after it. */
+  /** The run that the row is measured beside: an update after each of the row's. */
   readonly beside: Omit<Timed, 'refreshed'>;
 }
 

@@ -31,35 +31,33 @@ export function pytorchSide(python: string, { method, refreshes }: OptimizerRow,
   return processSide(python, [at('pytorch_optimizer.py'), JSON.stringify(task)]);
 }
 
-/** The run that rows are measured beside: it stays between them, and moves once between every two. */
+/** The runs that rows are measured beside: one at a time, which stays between the rows. */
 export interface Beside {
-  /** Does the work between two updates of the run; their milliseconds, and the run's peak in bytes. */
-  around<T>(
-    row: OptimizerRow,
-    work: () => Promise<T>,
-  ): Promise<{ result: T; ordinary: number[]; peak?: number }>;
+  /** The run for a row, after two updates. */
+  runFor(row: OptimizerRow): Promise<BesideRun>;
   end(): Promise<void>;
 }
 
+export interface BesideRun extends ProcessSide {
+  /** Peak after as few updates as the rows have, in bytes. */
+  readonly few: () => number | undefined;
+}
+
 export function besideSides(rows: readonly OptimizerRow[], model: OptimizerModel): Beside {
-  let current: { name: string; side: ProcessSide; last: number; peak?: number } | undefined;
+  let current: { name: string; run: BesideRun } | undefined;
   const start = async (name: string) => {
-    await current?.side.end();
     const side = ourSide(rows.find((row) => row.name === name)!, model);
-    await side.update();
-    return { name, side, last: await side.update(), peak: undefined as number | undefined };
+    for (let i = 0; i < 2; i++) await side.update();
+    let peak: number | undefined;
+    return { ...side, few: () => (peak ??= side.peak()) };
   };
   return {
-    async around({ beside }, work) {
-      const run = current?.name === beside ? current : await start(beside);
-      current = run;
-      const before = run.last;
-      const result = await work();
-      run.last = await run.side.update();
-      // Of few updates, as of the rows themselves.
-      run.peak ??= run.side.peak();
-      return { result, ordinary: [before, run.last], peak: run.peak };
+    async runFor({ beside: name }) {
+      if (current?.name === name) return current.run;
+      await current?.run.end();
+      current = { name, run: await start(name) };
+      return current.run;
     },
-    end: async () => current?.side.end(),
+    end: async () => current?.run.end(),
   };
 }

@@ -14,7 +14,14 @@ import {
   optimizerRows,
   rowRecipe,
 } from './optimizer-rows.ts';
-import { type Beside, besideSides, compileProcess, ourSide, pytorchSide } from './optimizer-sides.ts';
+import {
+  type Beside,
+  type BesideRun,
+  besideSides,
+  compileProcess,
+  ourSide,
+  pytorchSide,
+} from './optimizer-sides.ts';
 import { HEADER, optimizerLine } from './optimizer-table.ts';
 import type { ProcessSide } from './side.ts';
 
@@ -42,17 +49,26 @@ interface Sitting extends Pick<OptimizerTable, 'python'> {
   nameOf(row: OptimizerRow): string;
 }
 
-/** Ordinary updates in turns, then those with a refresh. */
-async function inTurn(sides: readonly ProcessSide[], steps: number, refreshAt: readonly number[]) {
+/** Ordinary updates in turns with the run beside, then those with a refresh. */
+async function inTurn(
+  sides: readonly ProcessSide[],
+  beside: BesideRun,
+  steps: number,
+  refreshAt: readonly number[],
+): Promise<{ timed: Timed[]; beside: Round['beside'] }> {
   const ordinary: number[][] = sides.map(() => []);
   const refreshed: number[][] = sides.map(() => []);
-  for (let step = 0; step < steps; step++)
+  const theirs: number[] = [];
+  for (let step = 0; step < steps; step++) {
     for (const [i, side] of sides.entries()) ordinary[i].push(await side.update(ORDINARY + step));
+    theirs.push(await beside.update());
+  }
   for (const at of refreshAt)
     for (const [i, side] of sides.entries()) refreshed[i].push(await side.update(at));
-  return sides.map(
-    (side, i): Timed => ({ ordinary: ordinary[i], refreshed: refreshed[i], peak: side.peak() }),
-  );
+  return {
+    timed: sides.map((side, i) => ({ ordinary: ordinary[i], refreshed: refreshed[i], peak: side.peak() })),
+    beside: { ordinary: theirs, peak: beside.few() },
+  };
 }
 
 /** PyTorch's side of a row, warmed up; undefined where it has none, or it does not run here. */
@@ -80,10 +96,9 @@ async function measureRound(row: OptimizerRow, sitting: Sitting): Promise<Optimi
     await own.update(WARM);
     const warm = await warmPytorch(theirs, row);
     const sides = warm ? [own, warm] : [own];
-    const { result, ...beside } = await sitting.beside.around(row, () =>
-      inTurn(sides, model.steps, refreshAt),
-    );
-    const [ours, pytorch] = result;
+    const standing = await sitting.beside.runFor(row);
+    const { timed, beside } = await inTurn(sides, standing, model.steps, refreshAt);
+    const [ours, pytorch] = timed;
     const state = Number(await own.ask('state'));
     const recipe = rowRecipe(row, model);
     const before: readonly Round[] = records.get(nameOf(row), recipe)?.rounds ?? [];
