@@ -50,7 +50,7 @@ export async function planStudy(study: Study, methods: readonly Method[]): Promi
     try {
       const settings = stepsSettings(study, runRecipe(study, method, {}, place));
       const asGiven = runRecipe(study, method, settings, place);
-      predict ??= await predictor(asGiven);
+      predict ??= await predictor(asGiven, { worker: false });
       planned.push(await withinBudget(study, method, settings, { predict, count }));
     } catch (error) {
       if (!(error instanceof RankineError) || isOfStudy(error)) throw error;

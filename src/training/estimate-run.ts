@@ -27,7 +27,7 @@ export interface RunEstimate extends MemoryEstimate {
   readonly trainable: number;
 }
 
-export interface EstimateRunOptions {
+export interface EstimateRunOptions extends Pick<EstimateOptions, 'worker'> {
   /** Tokens in the longest row, where it is known: the data then need not be read. */
   readonly length?: number;
   /** Bytes that `execution: auto` decides by (default: what this process may take). */
@@ -58,7 +58,7 @@ export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}
   const { model } = await withClassesOfImages(recipe);
   const config = await modelConfig(model);
   const shape = await longestBatch(recipe, options);
-  const { available = availableMemory() } = options;
+  const { available = availableMemory(), worker } = options;
   const traced = new Map<string, RunningMemory>();
   return (variant) => {
     const shapes = runShapes(variant, config);
@@ -70,7 +70,7 @@ export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}
       traced.set(key, known);
       return known;
     };
-    return predict(variant, shapes, own, available, running);
+    return predict(variant, shapes, own, { available, worker }, running);
   };
 }
 
@@ -89,7 +89,7 @@ function predict(
   recipe: Recipe,
   shapes: RunShapes,
   shape: BatchShape,
-  available: number,
+  { available, worker }: { available: number; worker?: boolean },
   running: Tracing,
 ): RunEstimate {
   const { data, execution } = recipe;
@@ -99,6 +99,7 @@ function predict(
       together: spendsTogether(recipe, shapes.adaptation?.steps),
       sums: recipe.accumulate > 1,
       evaluates: data.validation !== undefined || data.holdOut !== undefined,
+      worker,
       formState: shapes.formState,
       steps: recipe.steps,
     };

@@ -39,6 +39,8 @@ export interface EstimateOptions {
   readonly sums: boolean;
   /** The run evaluates, which takes a program of its own. */
   readonly evaluates: boolean;
+  /** False where the run is its process's main thread, as in studies. Default: it is a worker beside it. */
+  readonly worker?: boolean;
   /** Bytes that the form's steps keep. */
   readonly formState?: number;
   /** Updates of the run: blocks that take turns with their state differ in size. Default 10,000. */
@@ -46,8 +48,10 @@ export interface EstimateOptions {
 }
 
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30: least squares over `npm run bench -- memory`.
-/** Node's two threads with this package, ONNX Runtime, and what waits for the collector. */
-const PROCESS_BYTES = 230e6;
+/** Node with this package, ONNX Runtime, and what waits for the collector. */
+const PROCESS_BYTES = 200e6;
+/** A second thread of Node with the package. */
+const WORKER_BYTES = 30e6;
 /** A compiled program, and each of its operators. */
 const PROGRAM_BYTES = 6e6;
 const NODE_BYTES = 11.5e3;
@@ -79,6 +83,7 @@ export function estimateMemory(
     activations: activations(evaluation, step) + counts.ofStep,
     runtime:
       PROCESS_BYTES +
+      (options.worker === false ? 0 : WORKER_BYTES) +
       RULE_BYTES * rules.length +
       programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0),
   };

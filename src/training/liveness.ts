@@ -6,6 +6,8 @@ import { type Node, topological } from '../graph/tensor.ts';
 export interface ProgramMemory {
   /** Most that intermediate results and outputs of its own take at once. */
   readonly peak: number;
+  /** Of it the constants, which stay as long as the program is compiled. */
+  readonly constants: number;
   /** Operators. */
   readonly nodes: number;
 }
@@ -44,7 +46,8 @@ export function programMemory(p: Program, provided: ReadonlySet<string>): Progra
     peak = Math.max(peak, alive);
     alive -= ends.get(at) ?? 0;
   }
-  return { peak: peak + constantBytes(order), nodes: order.length };
+  const constants = constantBytes(order);
+  return { peak: peak + constants, constants, nodes: order.length };
 }
 
 function bytesOf(t: Tensor): number {

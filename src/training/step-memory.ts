@@ -41,7 +41,9 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
   return {
     programs,
-    peak: Math.max(...programs.map((p) => p.peak)),
+    peak:
+      Math.max(...programs.map((p) => p.peak - p.constants)) +
+      programs.reduce((bytes, p) => bytes + p.constants, 0),
     // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
     between: 3 * hidden,
     lent: totalBytes(lent.values()),
