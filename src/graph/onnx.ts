@@ -156,7 +156,7 @@ export function toOnnx(program: Program, threads = 1): Serialized {
   const outputs = Object.entries(program.outputs);
   const inputs: { name: string; onnx: string }[] = [];
   const inputInfos: Uint8Array[] = [];
-  for (const node of topological(largestLast(program))) {
+  for (const node of topological(loweringOrder(program))) {
     if (node.op.name === 'input') {
       const onnx = `x${inputs.length}`;
       inputs.push({ name: String(node.attributes.name), onnx });
@@ -176,11 +176,16 @@ export function toOnnx(program: Program, threads = 1): Serialized {
 }
 
 /**
- * Outputs by size. ONNX Runtime starts from the leaf that was lowered last: gradients before the loss, which would
- * otherwise compute the forward parts of all chunks before the first chunk's backward part.
+ * Outputs as they are lowered: single numbers, the others in their order, the largest. ONNX Runtime starts from the leaf
+ * that was lowered last: from the head's gradient before the loss, which would otherwise compute the forward parts of all
+ * chunks before the first chunk's backward part; then from the last tensors to the first, as the backward pass goes.
  */
-export function largestLast(program: Program): Tensor[] {
-  return Object.values(program.outputs).sort((a, b) => sizeOf(a.shape) - sizeOf(b.shape));
+export function loweringOrder(program: Program): Tensor[] {
+  const outputs = Object.values(program.outputs);
+  const most = Math.max(...outputs.map((t) => sizeOf(t.shape)));
+  const largest = outputs.findLast((t) => sizeOf(t.shape) === most);
+  const rank = (t: Tensor) => (t === largest ? 2 : Number(sizeOf(t.shape) > 1));
+  return outputs.sort((a, b) => rank(a) - rank(b));
 }
 
 function attribute(name: string, value: OnnxAttribute): Uint8Array {

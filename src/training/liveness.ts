@@ -1,5 +1,5 @@
 import { BYTES, isInput, type Program, simplify, sizeOf, type Tensor } from '../graph/index.ts';
-import { largestLast } from '../graph/onnx.ts';
+import { loweringOrder } from '../graph/onnx.ts';
 import { type Node, topological } from '../graph/tensor.ts';
 
 /** What running a program takes, in bytes, besides its inputs and the outputs that the caller provides. */
@@ -29,7 +29,7 @@ interface Buffer {
  */
 export function programMemory(p: Program, provided: ReadonlySet<string>): ProgramMemory {
   const simplified = simplify(p);
-  const order = runOrder(largestLast(simplified));
+  const order = runOrder(loweringOrder(simplified));
   const buffers = assignBuffers(simplified, order, provided);
   const ends = new Map<number, number>();
   const begun = new Set<Buffer>();
