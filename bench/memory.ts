@@ -2,7 +2,7 @@
  * Peak memory of training as `rankine estimate` predicts it and as it is measured: every optimizer and every weight
  * form, each run in a process of its own for a few updates.
  *
- *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m] [--executions whole,blockwise] [--steps 2]
+ *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m,60m-8x256] [--executions whole,blockwise] [--steps 2]
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -3,7 +3,7 @@
  *
  *   RANKINE_PYTHON=python npm run bench [-- CASE …] [--rounds 3]
  *   [RANKINE_PYTHON=python] npm run bench -- adapters [FORM …] [--rounds 3]
- *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m] [--executions whole,blockwise] [--steps 2]
+ *   npm run bench -- memory [METHOD …] [--sizes base,twin,60m,60m-8x256] [--executions whole,blockwise] [--steps 2]
  *   [RANKINE_PYTHON=python] npm run bench -- optimizers [METHOD …] [--models 60m,gpt2] [--rounds 1] [--json FILE]
  *
  * RANKINE_PYTHON is a Python with torch, transformers and peft; for `optimizers` also galore-torch and bitsandbytes. Each
