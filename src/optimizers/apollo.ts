@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { add, div, mul, type NDArray, scale, sqrt, sum, type Tensor } from '../graph/index.ts';
+import { add, div, mul, type NDArray, scale, sqrt } from '../graph/index.ts';
 import { decayOf } from './adamw.ts';
 import { hfAdamOptions, hfAdamw } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type PrepareInputs } from './optimizer.ts';
@@ -11,6 +11,7 @@ import {
   type Piece,
   perParameter,
   scaleByMoments,
+  squares,
 } from './pieces.ts';
 import { projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
@@ -57,7 +58,7 @@ export function apolloPiece(parameter: ParameterInfo, o: ApolloOptions, draw = d
     apply(g, state, context) {
       const low = space.down(g, state);
       const inside = moments.apply(low, state, context);
-      const factor = div(length(inside.direction, axis), add(length(low, axis), TINY));
+      const factor = div(sqrt(squares(inside.direction, axis)), add(sqrt(squares(low, axis)), TINY));
       const limited = limiter.apply(mul(g, factor), state, context);
       return {
         direction: scale(limited.direction, Math.sqrt(o.scale)),
@@ -73,10 +74,6 @@ export function apolloPiece(parameter: ParameterInfo, o: ApolloOptions, draw = d
     scaled,
     byRateThenDecay(decayOf(parameter, o.weightDecay), (step) => biasCorrection(o, step)),
   );
-}
-
-function length(x: Tensor, axis?: number): Tensor {
-  return sqrt(sum(mul(x, x), axis, axis !== undefined));
 }
 
 /** APOLLO (Zhu et al. 2025, arXiv 2412.05270): AdamW's steps from SGD's memory, by factors learnt in a random projection. */

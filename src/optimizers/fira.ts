@@ -13,6 +13,7 @@ import {
   type Piece,
   pieceRule,
   scaleByMoments,
+  squares,
 } from './pieces.ts';
 import { type Projection, projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
@@ -68,10 +69,6 @@ function residualLift(space: Projection, o: FiraOptions): Lift {
     const left = sub(squares(gradient, axis), scale(known, taken * (2 - taken)));
     return sqrt(sum(mul(maximum(left, 0), mul(factor, factor))));
   }
-}
-
-function squares(x: Tensor, axis?: number): Tensor {
-  return sum(mul(x, x), axis, axis !== undefined);
 }
 
 /** Fira's direction, without bias correction and rate. */

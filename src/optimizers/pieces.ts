@@ -59,6 +59,11 @@ export function chain(...pieces: readonly Piece[]): Piece {
   };
 }
 
+/** Σ x², over an axis that stays with length 1, or over all. */
+export function squares(x: Tensor, axis?: number): Tensor {
+  return sum(mul(x, x), axis, axis !== undefined);
+}
+
 /** Exponential average: β old + (1 − β) fresh. */
 export function average(old: Tensor, fresh: Tensor, beta: number): Tensor {
   return add(mul(old, beta), mul(fresh, 1 - beta));

@@ -1,4 +1,4 @@
-import { type NDArray, zeros } from '../graph/index.ts';
+import { type NDArray, type Shape, zeros } from '../graph/index.ts';
 import { type BatchShape, shapeKey } from './batch-feeds.ts';
 import {
   type ConsumeGradient,
@@ -17,6 +17,8 @@ import { DY, gradientPlaces, ownPlace, type TracedStage, traceStages, X } from '
 
 /** A stage of the model, compiled. */
 interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
+  /** Which array each gradient of `trains` is written into: equal keys share one. */
+  readonly places: readonly string[];
   readonly forward?: Stretch;
   readonly backward?: Stretch;
 }
@@ -29,16 +31,17 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
   const arrays = factorArrays(setup.adaptation);
   const plans = new Map<string, Promise<Stage[]>>();
   const buffers = new Map<string, NDArray>();
+  const shapes = shapesOf(setup.trainables);
   const { ledger } = setup.engine;
   return {
     async step(feeds, shape, draw, consume, observe) {
       const key = shapeKey(shape, observe !== undefined);
-      if (!plans.has(key)) plans.set(key, compileStages(setup, shape, observe !== undefined));
+      if (!plans.has(key))
+        plans.set(key, compileStages(setup, shape, observe !== undefined, options.shareGradients ?? false));
       const stages = await plans.get(key)!;
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
-      const lend = (at: number) =>
-        gradientArrays(setup, stages, at, buffers, options.shareGradients ?? false);
+      const lend = (at: number) => gradientArrays(stages[at], shapes, buffers);
       const inputs = await forward(setup, stages, run);
       const loss = await backward(setup, stages, inputs, run, lend, { consume, observe });
       await consumeUnused(setup, stages, consume);
@@ -64,23 +67,21 @@ type Run = (
 
 /** Arrays for a stage's gradients, used again in every step: fresh ones would wait for the garbage collector. */
 function gradientArrays(
-  { trainables }: Setup,
-  stages: readonly Stage[],
-  at: number,
+  { trains, places }: Stage,
+  shapes: ReadonlyMap<string, Shape>,
   buffers: Map<string, NDArray>,
-  share: boolean,
 ): Record<string, NDArray> {
-  const shapes = new Map(trainables.map((t) => [t.info.name, t.info.shape]));
-  const shapeOf = (name: string) => shapes.get(name)!;
-  const places = share ? gradientPlaces(stages, shapeOf)[at] : undefined;
   return Object.fromEntries(
-    stages[at].trains.map((name, i) => {
-      const place = places?.[i] ?? ownPlace(at, name);
-      const array = buffers.get(place) ?? zeros(shapeOf(name));
-      buffers.set(place, array);
+    trains.map((name, i) => {
+      const array = buffers.get(places[i]) ?? zeros(shapes.get(name)!);
+      buffers.set(places[i], array);
       return [gradientName(name), array];
     }),
   );
+}
+
+function shapesOf(trainables: Setup['trainables']): ReadonlyMap<string, Shape> {
+  return new Map(trainables.map((t) => [t.info.name, t.info.shape]));
 }
 
 /** The input of every stage but the first. */
@@ -162,14 +163,25 @@ async function consumeUnused(
 /** Stages run one after the other: each gives its memory back to the next. */
 const IN_TURN = { arena: false };
 
-async function compileStages(setup: Setup, shape: BatchShape, observing: boolean): Promise<Stage[]> {
+async function compileStages(
+  setup: Setup,
+  shape: BatchShape,
+  observing: boolean,
+  share: boolean,
+): Promise<Stage[]> {
+  const traced = traceStages(setup, shape, observing);
+  const shapes = shapesOf(setup.trainables);
+  const places = share
+    ? gradientPlaces(traced, (name) => shapes.get(name)!)
+    : traced.map(({ trains }, at) => trains.map((name) => ownPlace(at, name)));
   const stages: Stage[] = [];
-  for (const { trace, forward, backward, trains, passes } of traceStages(setup, shape, observing))
+  for (const [at, { trace, forward, backward, trains, passes }] of traced.entries())
     stages.push({
       forward: forward && (await compileStretch(setup, forward, trace, IN_TURN)),
       backward: backward && (await compileStretch(setup, backward, trace, IN_TURN)),
       trains,
       passes,
+      places: places[at],
     });
   return stages;
 }

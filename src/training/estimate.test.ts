@@ -63,28 +63,33 @@ it('adds up weights, factors, gradients, state and activations', async () => {
   expect(lora.estimate()).toMatchObject({ weights, adapter: factors, optimizer: 2 * factors });
 });
 
+/** Bytes of activations in one graph, by the rules of the optimizer. */
+function activationsWith(setup: Parameters<typeof estimateMemory>[0]) {
+  const options = { execution: 'whole', together: true, sums: false, evaluates: false } as const;
+  return (rules: readonly UpdateRule[]) => estimateMemory(setup, rules, shape(2, 8), options).activations;
+}
+
 it('counts what the host makes in a step of 8-bit moments in a subspace: of the largest matrix, twice r × n', async () => {
   const setup = await tinySetup(createModel(tinyConfigs.gpt2, 'language-modelling', 0));
   const rulesOf = (optimizer: string, optimizerOptions: Record<string, unknown>) =>
     tinyUpdater(setup, { batches: [], shape: shape(2, 8), optimizer, optimizerOptions }).live.updates.rules;
-  const options = { execution: 'whole', together: true, sums: false, evaluates: false } as const;
-  const activations = (rules: readonly UpdateRule[]) =>
-    estimateMemory(setup, rules, shape(2, 8), options).activations;
+  const activations = activationsWith(setup);
   // All of its updates are loops in place.
   const none = activations(rulesOf('adamw', {}));
   const [rank, longest] = [4, 64];
   const onHost = (optimizer: string, o: Record<string, unknown>) => {
     const rules = rulesOf(optimizer, o).filter((rule) => rule.host);
-    return activations(rules) - none;
+    // To the byte: the arena's factor leaves fractions.
+    return Math.round(activations(rules) - none);
   };
   for (const method of ['galore', 'fira'])
-    expect(onHost(method, { rank, bits: 8, smallest: 1 })).toBeCloseTo(4 * 2 * rank * longest);
+    expect(onHost(method, { rank, bits: 8, smallest: 1 })).toBe(4 * 2 * rank * longest);
   // One gradient of the magnitudes, which keep 32 bits.
   const narrow = { rank, bits: 8, smallest: longest + 1 };
-  expect(onHost('gradnormlorp', narrow)).toBeCloseTo(4 * (2 * rank * longest + longest));
+  expect(onHost('gradnormlorp', narrow)).toBe(4 * (2 * rank * longest + longest));
   const part = { split: 'columns', density: 0.5, bits: 8, smallest: 1 };
-  expect(onHost('frugal', part)).toBeCloseTo((4 * 2 * 16 * longest) / 2);
-  expect(onHost('adam-8bit', { smallest: 1 })).toBeCloseTo(0);
+  expect(onHost('frugal', part)).toBe((4 * 2 * 16 * longest) / 2);
+  expect(onHost('adam-8bit', { smallest: 1 })).toBe(0);
 });
 
 it('counts what ONNX Runtime keeps for updates that are no loops, once for all of one shape', async () => {
@@ -95,9 +100,7 @@ it('counts what ONNX Runtime keeps for updates that are no loops, once for all o
     optimizer: 'galore',
     optimizerOptions: { rank: 4 },
   }).live.updates;
-  const options = { execution: 'whole', together: true, sums: false, evaluates: false } as const;
-  const activations = (some: readonly UpdateRule[]) =>
-    estimateMemory(setup, some, shape(2, 8), options).activations;
+  const activations = activationsWith(setup);
   const [one] = rules.filter((rule) => rule.prepare);
   const alike = rules.filter((rule) => `${rule.parameters[0].shape}` === `${one.parameters[0].shape}`);
   const bytes = 4 * one.parameters[0].shape.reduce((a, b) => a * b);
