@@ -1,6 +1,7 @@
-import { stateBytes, type UpdateRule } from '../src/optimizers/index.ts';
+import { restsAt, stateBytes, type UpdateRule } from '../src/optimizers/index.ts';
 import { estimateMemory, type RunningMemory, runningMemory } from '../src/training/estimate.ts';
 import { runShapes } from '../src/training/run-shapes.ts';
+import type { Trainable } from '../src/training/trainables.ts';
 import { spendsTogether } from '../src/training/update.ts';
 import { type OptimizerModel, type OptimizerRow, rowRecipe } from './optimizer-rows.ts';
 import { RUN } from './optimizer-sides.ts';
@@ -11,7 +12,10 @@ export interface Predicted {
   /** Bytes of the whole process at its peak, and of optimizer state. */
   readonly peak: number;
   readonly state: number;
-  /** Number of an update that has each kind of refresh: of blocks that take turns, where they hold the most state. */
+  /**
+   * Number of an update that has each kind of refresh, where rules hold the most state; of blocks that take turns, one
+   * for each.
+   */
   readonly refreshAt: readonly number[];
 }
 
@@ -23,9 +27,13 @@ export function predictor(model: OptimizerModel): (row: OptimizerRow) => Predict
     const execution = recipe.execution === 'blockwise' ? 'blockwise' : 'whole';
     const shapes = runShapes(recipe, model.config);
     const shape = randomShape(recipe);
-    const key = JSON.stringify([recipe.adapter, execution]);
-    const running = traced.get(key) ?? runningMemory(shapes, shape, { execution, evaluates: false });
-    traced.set(key, running);
+    const running = (trainables: readonly Trainable[]) => {
+      const key = JSON.stringify([recipe.adapter, execution, trainables.map((t) => t.info.name)]);
+      const own = { ...shapes, trainables };
+      const known = traced.get(key) ?? runningMemory(own, shape, { execution, evaluates: false });
+      traced.set(key, known);
+      return known;
+    };
     const together = spendsTogether(recipe, shapes.adaptation?.steps);
     const options = {
       execution,
@@ -36,14 +44,31 @@ export function predictor(model: OptimizerModel): (row: OptimizerRow) => Predict
       steps: RUN,
     } as const;
     const { peak, optimizer } = estimateMemory(shapes, shapes.rules, shape, options, running);
-    const refreshAt = row.refreshes.map(({ every }) => heaviest(shapes.rules, every));
+    const updates = row.refreshes.map(({ every }) => updatesAfter(every));
+    const refreshAt = row.turns
+      ? updates.flatMap((steps) => firstOfBlocks(shapes.rules, steps))
+      : updates.map((steps) => heaviest(shapes.rules, steps));
     return { peak, state: optimizer, refreshAt };
   };
 }
 
-/** Of the updates 1 + every, 1 + 2 every, … the first after which rules hold the most. */
-function heaviest(rules: readonly UpdateRule[], every: number): number {
-  const candidates = Array.from({ length: Math.floor((RUN - 1) / every) }, (_, i) => (i + 1) * every + 1);
-  const bytes = candidates.map((step) => stateBytes(rules, step));
-  return candidates[bytes.indexOf(Math.max(...bytes))];
+/** The updates 1 + every, 1 + 2 every, … of the run. */
+function updatesAfter(every: number): number[] {
+  return Array.from({ length: Math.floor((RUN - 1) / every) }, (_, i) => (i + 1) * every + 1);
+}
+
+/** The first after which rules hold the most. */
+function heaviest(rules: readonly UpdateRule[], steps: readonly number[]): number {
+  const bytes = steps.map((step) => stateBytes(rules, step));
+  return steps[bytes.indexOf(Math.max(...bytes))];
+}
+
+/** The first in which each of the blocks moves. */
+function firstOfBlocks(rules: readonly UpdateRule[], steps: readonly number[]): number[] {
+  const first = new Map<string, number>();
+  for (const step of steps) {
+    const moving = rules.map((rule) => (restsAt(rule, step) ? 0 : 1)).join('');
+    if (!first.has(moving)) first.set(moving, step);
+  }
+  return [...first.values()];
 }

@@ -79,6 +79,8 @@ export interface OptimizerRow {
   readonly beside: 'adamw' | 'lora';
   /** From the most frequent on; a later kind includes the earlier ones. */
   readonly refreshes: readonly Refresh[];
+  /** Blocks take turns, which a refresh begins: every one is measured, and an update is the mean over them. */
+  readonly turns?: true;
   /** PyTorch has an implementation of the method. */
   readonly pytorch?: true;
   /** Row whose PyTorch is the measure for this one too. */
@@ -135,6 +137,7 @@ export function optimizerRows(model: OptimizerModel): OptimizerRow[] {
   const based = { refreshes: every(GAP) };
   const galore = optimizer('galore', { rank, gap: GAP }, { ...based, pytorch: true });
   const like = shared ? { refreshes: [], refreshOf: 'galore' } : based;
+  const badam = optimizer('badam', {}, { refreshes: every(50), turns: true });
   const sltrain = form('sltrain', model, { density: 0.03 });
   const narrowSltrain = {
     ...sltrain,
@@ -151,7 +154,8 @@ export function optimizerRows(model: OptimizerModel): OptimizerRow[] {
     optimizer('fira', { rank, gap: GAP }, like),
     optimizer('frugal', { density: 0.25, gap: GAP }, { ...based, name: 'frugal, density 0.25' }),
     optimizer('frugal', { density: 0, gap: GAP }, { name: 'frugal, density 0' }),
-    optimizer('badam', {}, { refreshes: every(50) }),
+    badam,
+    blockwise(badam),
     optimizer('adafactor', {}, { pytorch: true }),
     optimizer('lion', {}, { pytorch: true }),
     optimizer('apollo', { rank, gap: GAP }, based),

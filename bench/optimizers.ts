@@ -71,6 +71,28 @@ async function inTurn(
   };
 }
 
+/** The first two updates of every block's turn, the second beside the standing run's: means over the blocks. */
+async function throughTurns(
+  side: ProcessSide,
+  beside: BesideRun,
+  firsts: readonly number[],
+): Promise<{ timed: Timed[]; beside: Round['beside'] }> {
+  const [first, second, theirs]: number[][] = [[], [], []];
+  for (const at of firsts) {
+    first.push(await side.update(at));
+    second.push(await side.update(at + 1));
+    theirs.push(await beside.update());
+  }
+  return {
+    timed: [{ ordinary: [mean(second)], refreshed: [mean(first)], peak: side.peak() }],
+    beside: { ordinary: theirs, peak: beside.few() },
+  };
+}
+
+function mean(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b) / values.length;
+}
+
 /** PyTorch's side of a row, warmed up; undefined where it has none, or it does not run here. */
 async function warmPytorch(
   side: ProcessSide | undefined,
@@ -97,7 +119,9 @@ async function measureRound(row: OptimizerRow, sitting: Sitting): Promise<Optimi
     const warm = await warmPytorch(theirs, row);
     const sides = warm ? [own, warm] : [own];
     const standing = await sitting.beside.runFor(row);
-    const { timed, beside } = await inTurn(sides, standing, model.steps, refreshAt);
+    const { timed, beside } = row.turns
+      ? await throughTurns(own, standing, refreshAt)
+      : await inTurn(sides, standing, model.steps, refreshAt);
     const [ours, pytorch] = timed;
     const state = Number(await own.ask('state'));
     const recipe = rowRecipe(row, model);

@@ -66,9 +66,10 @@ const times: number[] = [];
 let loss = 0;
 for (let step = 0; step < Number(values.steps); step++) {
   const start = performance.now();
-  loss = await execution.step(feeds, shape, step, (name, gradient) =>
-    updates.apply(ruleOf.get(name)!, [gradient], { rate: 1e-4, step: step + 1, clip: 1 }),
-  );
+  loss = await execution.step(feeds, shape, step, {
+    consume: (name, gradient) =>
+      updates.apply(ruleOf.get(name)!, [gradient], { rate: 1e-4, step: step + 1, clip: 1 }),
+  });
   times.push(performance.now() - start);
 }
 /** Floating-point operations that an update needs: products of weights and of attention; a recomputed forward is none. */

@@ -135,6 +135,20 @@ describe('an engine', () => {
     expect(engine.sessions).toBe(0);
   });
 
+  it('gives a session back with the last program that shares it', async () => {
+    const engine = await createEngine({ threads: 1 });
+    const compile = () => engine.compile(program({ y: add(a, b) }));
+    const [one, other] = [await compile(), await compile()];
+    await one.release();
+    await one.release();
+    expect(engine.sessions).toBe(1);
+    expect([...(await other.run(feeds)).y.data]).toEqual([6, 8, 10, 12]);
+    await other.release();
+    expect(engine.sessions).toBe(0);
+    expect([...(await (await compile()).run(feeds)).y.data]).toEqual([6, 8, 10, 12]);
+    await engine.dispose();
+  });
+
   it('gives the same bits in every run at two threads, also where rows repeat', async () => {
     const engine = await createEngine({ threads: 2 });
     const [rows, width] = [512, 96];

@@ -24,6 +24,8 @@ export interface Executable {
    * @param into arrays that outputs are written into, by output name; others are allocated
    */
   run(feeds: Feeds, into?: Feeds): Promise<Record<string, NDArray>>;
+  /** Lets go of the program, which may not run any more; its session goes with the last program that shares it. */
+  release(): Promise<void>;
 }
 
 /** Compiles and runs programs on one device. Programs of one structure share one compiled session. */
@@ -54,7 +56,7 @@ export interface CompileOptions {
 
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const runtime = await loadRuntime(options);
-  const sessions = new Map<string, Promise<InferenceSession>>();
+  const sessions = new Map<string, SharedSession>();
   const ledger = new Ledger();
   return {
     device: runtime.device,
@@ -65,53 +67,74 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
-      const shared = runtime.device === 'cpu' ? runtime.threads : 1;
-      const { bytes, inputs, outputs } = toOnnx(simplified, shared);
+      const split = runtime.device === 'cpu' ? runtime.threads : 1;
+      const { bytes, inputs, outputs } = toOnnx(simplified, split);
       const memory = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
       const key = `${await digest(bytes)}${JSON.stringify(memory)}`;
-      let pending = sessions.get(key);
-      if (!pending) {
-        pending = runtime.createSession(bytes, memory);
-        sessions.set(key, pending);
-        pending.catch(() => sessions.delete(key));
+      let shared = sessions.get(key);
+      if (!shared) {
+        shared = { session: runtime.createSession(bytes, memory), users: 0 };
+        sessions.set(key, shared);
+        shared.session.catch(() => sessions.delete(key));
       }
-      return executable(runtime, await pending, program, inputs, outputs);
+      shared.users++;
+      const run = runner(runtime, await shared.session, program, inputs, outputs);
+      return { inputs: program.inputs, run, release: once(() => leave(sessions, key)) };
     },
     async dispose() {
-      for (const pending of sessions.values()) await (await pending).release();
+      for (const { session } of sessions.values()) await (await session).release();
       sessions.clear();
     },
   };
 }
 
+/** A compiled session and how many executables run it. */
+interface SharedSession {
+  readonly session: Promise<InferenceSession>;
+  users: number;
+}
+
+/** One user less of a session, which is released after the last. */
+async function leave(sessions: Map<string, SharedSession>, key: string): Promise<void> {
+  const shared = sessions.get(key);
+  if (!shared || --shared.users > 0) return;
+  sessions.delete(key);
+  await (await shared.session).release();
+}
+
+function once(act: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= act();
+    return done;
+  };
+}
+
 type NameMap = readonly { name: string; onnx: string }[];
 
-function executable(
+function runner(
   runtime: Runtime,
   session: InferenceSession,
   program: Program,
   inputs: NameMap,
   outputs: NameMap,
-): Executable {
-  return {
-    inputs: program.inputs,
-    async run(feeds, into = {}) {
-      checkFeeds(program.inputs, feeds);
-      checkOutputs(program.outputs, into);
-      const ortFeeds: Record<string, OrtTensor> = {};
-      for (const { name, onnx } of inputs) ortFeeds[onnx] = runtime.tensor(feeds[name]);
-      const direct = runtime.writesOutputs ? directOutputs(feeds, into) : new Set();
-      const fetches: Record<string, OrtTensor | null> = {};
-      for (const { name, onnx } of outputs)
-        fetches[onnx] = direct.has(name) ? runtime.tensor(into[name]) : null;
-      const results = await session.run(ortFeeds, fetches);
-      const named: Record<string, NDArray> = {};
-      for (const { name, onnx } of outputs)
-        named[name] = direct.has(name)
-          ? into[name]
-          : await received(program.outputs[name], results[onnx], into[name]);
-      return named;
-    },
+): Executable['run'] {
+  return async (feeds, into = {}) => {
+    checkFeeds(program.inputs, feeds);
+    checkOutputs(program.outputs, into);
+    const ortFeeds: Record<string, OrtTensor> = {};
+    for (const { name, onnx } of inputs) ortFeeds[onnx] = runtime.tensor(feeds[name]);
+    const direct = runtime.writesOutputs ? directOutputs(feeds, into) : new Set();
+    const fetches: Record<string, OrtTensor | null> = {};
+    for (const { name, onnx } of outputs)
+      fetches[onnx] = direct.has(name) ? runtime.tensor(into[name]) : null;
+    const results = await session.run(ortFeeds, fetches);
+    const named: Record<string, NDArray> = {};
+    for (const { name, onnx } of outputs)
+      named[name] = direct.has(name)
+        ? into[name]
+        : await received(program.outputs[name], results[onnx], into[name]);
+    return named;
   };
 }
 

@@ -45,12 +45,8 @@ export const badam = defineOptimizer({
       const adamw = adamwPiece({ ...o, form: 'torch' }, p);
       const block = blockOf(p);
       if (block === undefined && o.others === 'always') return pieceRule(p, adamw);
-      const at = block === undefined ? () => true : restsAt(blocks.indexOf(block), hasTurn);
+      const at = (step: number) => block === undefined || !hasTurn(blocks.indexOf(block), step);
       return { ...pieceRule(p, anewEachTurn(adamw, o.gap)), idle: { at } };
     });
   },
 });
-
-function restsAt(block: number, hasTurn: (block: number, step: number) => boolean) {
-  return (step: number) => !hasTurn(block, step);
-}

@@ -94,6 +94,11 @@ export interface IdleSteps {
   update?(inputs: UpdateInputs): UpdateOutputs;
 }
 
+/** True where a rule's parameters stay as they are in step t, counted from 1: nobody needs their gradients. */
+export function restsAt({ idle }: UpdateRule, step: number): boolean {
+  return idle !== undefined && !idle.update && idle.at(step);
+}
+
 /** Bytes of state that rules hold after step t (counted from 1), without holding them. */
 export function stateBytes(rules: readonly UpdateRule[], step = 1): number {
   const held = rules.filter((rule) => !rule.idle?.at(step));

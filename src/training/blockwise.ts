@@ -11,6 +11,7 @@ import {
   type Setup,
   type Stretch,
   stretchFeeds,
+  turnsOf,
 } from './execution.ts';
 import { addGradient } from './gradient-norm.ts';
 import { DY, gradientPlaces, ownPlace, type TracedStage, traceStages, X } from './stages.ts';
@@ -32,19 +33,28 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
   const plans = new Map<string, Promise<Stage[]>>();
   const buffers = new Map<string, NDArray>();
   const shapes = shapesOf(setup.trainables);
+  const turns = turnsOf(setup);
   const { ledger } = setup.engine;
   return {
-    async step(feeds, shape, draw, consume, observe) {
+    async step(feeds, shape, draw, { consume, observe, resting }) {
+      const { moving, changed } = turns(resting);
+      const ended = changed ? [...plans.values()] : [];
+      if (changed) {
+        plans.clear();
+        buffers.clear();
+      }
       const key = shapeKey(shape, observe !== undefined);
       if (!plans.has(key))
-        plans.set(key, compileStages(setup, shape, observe !== undefined, options.shareGradients ?? false));
+        plans.set(key, compileStages(moving, shape, observe !== undefined, options.shareGradients ?? false));
       const stages = await plans.get(key)!;
+      // Turns have most of their programs in common: the last one's go when this one's are there.
+      for (const plan of ended) await releaseStages(await plan);
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
       const lend = (at: number) => gradientArrays(stages[at], shapes, buffers);
       const inputs = await forward(setup, stages, run);
       const loss = await backward(setup, stages, inputs, run, lend, { consume, observe });
-      await consumeUnused(setup, stages, consume);
+      await consumeUnused(moving, stages, consume);
       return loss;
     },
     release: (name) => ledger.free(gradientName(name)),
@@ -184,4 +194,11 @@ async function compileStages(
       places: places[at],
     });
   return stages;
+}
+
+async function releaseStages(stages: readonly Stage[]): Promise<void> {
+  for (const { forward, backward } of stages) {
+    await forward?.executable.release();
+    await backward?.executable.release();
+  }
 }

@@ -15,6 +15,7 @@ import { parseRecipe, type Recipe, type RecipeInput } from './recipe.ts';
 import { type RunShapes, runShapes, shapeOnlyModel } from './run-shapes.ts';
 import { largestBatch } from './sources.ts';
 import { isResolved } from './train.ts';
+import type { Trainable } from './trainables.ts';
 import { spendsTogether } from './update.ts';
 
 /** What a run is predicted to take, and as what it was understood. */
@@ -64,9 +65,9 @@ export async function predictor(recipe: Recipe, options: EstimateRunOptions = {}
     const shapes = runShapes(variant, config);
     const length = Math.min(shape.length, variant.data.maxLength ?? shape.length);
     const own = { ...shape, rows: variant.batch, length };
-    const running: Tracing = (how) => {
-      const key = JSON.stringify([variant.adapter, own, how]);
-      const known = traced.get(key) ?? runningMemory(shapes, own, how);
+    const running: Tracing = (how, trainables) => {
+      const key = JSON.stringify([variant.adapter, own, how, trainables.map((t) => t.info.name)]);
+      const known = traced.get(key) ?? runningMemory({ ...shapes, trainables }, own, how);
       traced.set(key, known);
       return known;
     };
@@ -83,7 +84,7 @@ async function longestBatch(recipe: Recipe, { length }: EstimateRunOptions): Pro
 }
 
 /** Programs that several variants have in common are traced once. */
-type Tracing = (how: Parameters<typeof runningMemory>[2]) => RunningMemory;
+type Tracing = (how: Parameters<typeof runningMemory>[2], trainables: readonly Trainable[]) => RunningMemory;
 
 function predict(
   recipe: Recipe,
@@ -103,7 +104,8 @@ function predict(
       formState: shapes.formState,
       steps: recipe.steps,
     };
-    const programs = running({ execution: how, evaluates: options.evaluates });
+    const programs = (trainables: readonly Trainable[]) =>
+      running({ execution: how, evaluates: options.evaluates }, trainables);
     return { execution: how, ...estimateMemory(shapes, shapes.rules, shape, options, programs) };
   };
   return {

@@ -109,6 +109,31 @@ it('counts what ONNX Runtime keeps for updates that are no loops, once for all o
   expect(activations(alike)).toBeCloseTo(activations([one]));
 });
 
+it('counts of blocks that take turns one at a time: the largest, or of equal ones the lowest', async () => {
+  const setup = await tinySetup(createModel({ ...tinyConfigs.gpt2, n_layer: 4 }, 'language-modelling', 0));
+  const estimate = (options: object, more: Partial<EstimateOptions> = {}) => {
+    const optimizerOptions = { gap: 1, others: 'frozen', ...options };
+    const run = { batches: [], shape: shape(2, 8), optimizer: 'badam', optimizerOptions };
+    return estimateMemory(setup, tinyUpdater(setup, run).live.updates.rules, shape(64, 64), {
+      execution: 'whole',
+      together: true,
+      sums: false,
+      evaluates: false,
+      ...more,
+    });
+  };
+  const bytes = (part: string) =>
+    setup.trainables
+      .filter((t) => t.info.name.includes(part))
+      .reduce((n, t) => n + t.array.data.byteLength, 0);
+  const layers = estimate({ order: 'descending' });
+  expect(layers).toMatchObject({ optimizer: 2 * bytes('.0.'), gradients: 2 * bytes('.0.') });
+  expect(estimate({ others: 'blocks' }).gradients).toBe(2 * Math.max(bytes('.0.'), bytes('wte')));
+  // The lowest layer's turn keeps all activations; a run that ends before it, fewer.
+  expect(estimate({ order: 'descending' }, { steps: 1 }).activations).toBeLessThan(0.7 * layers.activations);
+  expect(estimate({ order: 'descending' }, { steps: 4 })).toEqual(layers);
+});
+
 it('grows with rows and length, evaluation and gradients that stand together', async () => {
   const { estimate } = await tinyRun(undefined, 12);
   expect(estimate({}, [8, 8]).activations).toBeGreaterThan(3 * estimate().activations);

@@ -11,8 +11,8 @@ import type { Recipe } from './recipe.ts';
 import type { Live } from './run-state.ts';
 import type { Feed } from './sources.ts';
 import { blockwiseStep, type StepMemory, totalBytes, wholeStep } from './step-memory.ts';
-import type { Trainable } from './trainables.ts';
-import { spendsTogether } from './update.ts';
+import { restingTrainables, type Trainable } from './trainables.ts';
+import { readsGradients, spendsTogether } from './update.ts';
 import { ruleProgram } from './updates.ts';
 
 /** Bytes that a run takes, by kind. */
@@ -61,30 +61,50 @@ const RULE_BYTES = 30e3;
 const ARENA = 1.1;
 
 /**
- * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled.
+ * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks
+ * take turns, it is the peak of the largest turn.
  * @param rules of the run's optimizer
+ * @param running what programs take that give the gradients of these trainables
  */
 export function estimateMemory(
   traced: Traced,
   rules: readonly UpdateRule[],
   shape: BatchShape,
   options: EstimateOptions,
-  running: RunningMemory = runningMemory(traced, shape, options),
+  running: (trainables: readonly Trainable[]) => RunningMemory = (trainables) =>
+    runningMemory({ ...traced, trainables }, shape, options),
 ): MemoryEstimate {
-  const { step, begin, evaluation } = running;
-  const counts = countMemory(traced, rules, step, options);
+  const ofUpdates = Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)) + updateBytes(rules);
+  const turns = largestTurns(traced, rules, options.steps ?? 10_000);
+  return turns
+    .map((turn) => {
+      const own = { ...traced, trainables: turn.trainables };
+      return estimateTurn(own, rules.length, { ...turn, ofUpdates }, running(turn.trainables), options);
+    })
+    .reduce((most, estimate) => (estimate.peak > most.peak ? estimate : most));
+}
+
+/** @param turn bytes of its optimizer state, and of what updates take beside */
+function estimateTurn(
+  traced: Traced,
+  rules: number,
+  turn: { readonly optimizer: number; readonly ofUpdates: number },
+  { step, begin, evaluation }: RunningMemory,
+  options: EstimateOptions,
+): MemoryEstimate {
+  const counts = countMemory(traced, step, options);
   const programs = [...step.programs, ...evaluation, ...(begin?.programs ?? [])];
   const parts = {
     weights: counts.weights,
     adapter: counts.adapter,
     // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
     gradients: counts.held + counts.copies,
-    optimizer: counts.optimizer,
-    activations: activations(evaluation, step) + counts.ofStep,
+    optimizer: turn.optimizer,
+    activations: activations(evaluation, step) + turn.ofUpdates,
     runtime:
       PROCESS_BYTES +
       (options.worker === false ? 0 : WORKER_BYTES) +
-      RULE_BYTES * rules.length +
+      RULE_BYTES * rules +
       programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0),
   };
   const peak = Object.values(parts).reduce((a, b) => a + b);
@@ -123,9 +143,8 @@ export function runningMemory(
 /** Arrays that the run holds, in bytes. */
 function countMemory(
   traced: Traced,
-  rules: readonly UpdateRule[],
   step: StepMemory,
-  { execution, together, sums, formState = 0, steps = 10_000 }: EstimateOptions,
+  { execution, together, sums, formState = 0 }: EstimateOptions,
 ) {
   const trained = totalBytes(traced.trainables.map((t) => t.array));
   const written = execution === 'blockwise' && (sums || !together) ? step.lent : trained;
@@ -138,8 +157,6 @@ function countMemory(
     adapter: totalBytes(factors(traced)) + formState,
     held: written + (sums ? trained : 0),
     copies: written,
-    optimizer: largestState(rules, steps),
-    ofStep: Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)) + updateBytes(rules),
   };
 }
 
@@ -168,20 +185,48 @@ function startingStep({ model, adaptation }: Traced, shape: BatchShape): Running
   return { ...blockwiseStep({ model, trainables }, shape), sums };
 }
 
-/** Most state that rules hold at once. */
-function largestState(rules: readonly UpdateRule[], steps: number): number {
-  const inTurns = rules
-    .filter((rule) => rule.idle)
-    .map((rule) => ({ rule, bytes: stateBytes([{ ...rule, idle: undefined }]) }));
-  const always = stateBytes(rules.filter((rule) => !rule.idle));
-  let most = 0;
-  if (inTurns.length > 0)
-    for (let step = 1; step <= steps; step++)
-      most = Math.max(
-        most,
-        inTurns.reduce((n, { rule, bytes }) => n + (rule.idle!.at(step) ? 0 : bytes), 0),
-      );
-  return always + most;
+/** What moves in a turn, and the bytes of state that it holds. */
+interface Turn {
+  readonly trainables: readonly Trainable[];
+  readonly optimizer: number;
+}
+
+/** The turns that a run of so many steps may have its peak in: one for all that move tensors of the same shapes. */
+function largestTurns(
+  { trainables, adaptation }: Traced,
+  rules: readonly UpdateRule[],
+  steps: number,
+): Turn[] {
+  const resting = readsGradients(adaptation?.steps)
+    ? () => new Set<string>()
+    : restingTrainables(trainables, rules);
+  const position = new Map(trainables.map((t, i) => [t, i]));
+  const largest = new Map<string, Turn>();
+  for (const step of firstSteps(rules, steps)) {
+    const rest = resting(step);
+    const moving = trainables.filter((t) => !rest.has(t.info.name));
+    const shapes = JSON.stringify(moving.map((t) => t.array.shape));
+    const known = largest.get(shapes) ?? { trainables: moving, optimizer: 0 };
+    // The lower a layer, the more activations wait for its turn in the backward pass.
+    const lower = position.get(moving[0])! < position.get(known.trainables[0])!;
+    largest.set(shapes, {
+      trainables: lower ? moving : known.trainables,
+      optimizer: Math.max(known.optimizer, stateBytes(rules, step)),
+    });
+  }
+  return [...largest.values()];
+}
+
+/** The first step of each combination of idle rules. */
+function firstSteps(rules: readonly UpdateRule[], steps: number): number[] {
+  const turning = rules.filter((rule) => rule.idle);
+  if (turning.length === 0) return [1];
+  const first = new Map<string, number>();
+  for (let step = 1; step <= steps; step++) {
+    const idle = turning.map((rule) => (rule.idle!.at(step) ? 1 : 0)).join('');
+    if (!first.has(idle)) first.set(idle, step);
+  }
+  return [...first.values()];
 }
 
 /** Arrays of the form, each once however many layers share it. */

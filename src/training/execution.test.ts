@@ -1,5 +1,6 @@
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import {
+  furthest,
   type TinyAdapter,
   type TinyName,
   tinyBatch,
@@ -68,12 +69,19 @@ interface StepResult {
   readonly gradients: Map<string, NDArray>;
 }
 
-async function stepOf(execution: Execution, batch: AnyBatch, shape: BatchShape): Promise<StepResult> {
+async function stepOf(
+  execution: Execution,
+  batch: AnyBatch,
+  shape: BatchShape,
+  resting?: ReadonlySet<string>,
+): Promise<StepResult> {
   const gradients = new Map<string, NDArray>();
-  const loss = await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, 3, (name, g) => {
+  const consume = (name: string, g: NDArray) => {
     gradients.set(name, { ...g, data: g.data.slice() });
     execution.release(name);
-  });
+  };
+  const feeds = batchFeeds(batch, shape, targetCount(batch));
+  const loss = await execution.step(feeds, shape, 3, { consume, resting });
   return { loss, gradients };
 }
 
@@ -120,9 +128,51 @@ it('draws the same noise in both executions, and another for another draw', asyn
   const { setup, batch, shape } = await prepared(cases['llama, LoRA with dropout']);
   const execution = blockwiseExecution(setup);
   const feeds = batchFeeds(batch, shape, targetCount(batch));
-  const losses = [3, 3, 4].map((draw) => () => execution.step(feeds, shape, draw, () => {}));
+  const losses = [3, 3, 4].map((draw) => () => execution.step(feeds, shape, draw, { consume() {} }));
   const [first, again, other] = [await losses[0](), await losses[1](), await losses[2]()];
   expect(again).toBe(first);
   expect(other).not.toBe(first);
   await setup.engine.dispose();
+});
+
+describe.each([
+  ['whole', wholeExecution],
+  ['blockwise', blockwiseExecution],
+] as const)('%s: what rests', (_, create) => {
+  it.each(['llama-tied', 'gpt2'] as const)('of %s has no gradient; all else has the same', async (model) => {
+    const { setup, batch, shape } = await prepared({ model, tensors: 1 });
+    const names = setup.trainables.map((t) => t.info.name);
+    const blocks = [0, 1].map((i) => names.filter((name) => name.includes(`.${i}.`)));
+    const rest = names.filter((name) => !blocks.flat().includes(name));
+    const all = await stepOf(create(setup), batch, shape);
+    const execution = create(setup);
+    // Back and forth: programs and arrays of a turn are made anew.
+    for (const moving of [blocks[0], blocks[1], rest, names, blocks[0]]) {
+      const resting = new Set(names.filter((name) => !moving.includes(name)));
+      const { loss, gradients } = await stepOf(execution, batch, shape, resting);
+      expect(loss).toBeCloseTo(all.loss, 5);
+      expect([...gradients.keys()].sort()).toEqual(moving.toSorted());
+      for (const [name, got] of gradients)
+        expect(furthest([got], [all.gradients.get(name)!]), name).toBeLessThan(1e-5);
+    }
+    await setup.engine.dispose();
+  });
+
+  it('takes no memory: arrays and programs are those of one turn', async () => {
+    const { setup, batch, shape } = await prepared(cases['gpt2, all weights']);
+    const { engine } = setup;
+    const names = setup.trainables.map((t) => t.info.name);
+    const turns = [0, 1].map((i) => new Set(names.filter((name) => !name.includes(`.${i}.`))));
+    const execution = create(setup);
+    const held: { bytes: number; sessions: number }[] = [];
+    for (const turn of [0, 1, 0, 1]) {
+      await stepOf(execution, batch, shape, turns[turn]);
+      held.push({ bytes: engine.ledger.byKind().gradients ?? 0, sessions: engine.sessions });
+    }
+    const block = setup.trainables.filter((t) => t.info.name.includes('.0.'));
+    const bytes = block.reduce((n, t) => n + t.array.data.byteLength, 0);
+    for (const { bytes: now } of held) expect(now).toBeLessThanOrEqual(bytes);
+    expect(held.slice(2)).toEqual(held.slice(0, 2));
+    await engine.dispose();
+  });
 });

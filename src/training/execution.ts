@@ -24,22 +24,27 @@ export type ConsumeGradient = (name: string, gradient: NDArray) => void | Promis
 
 export type Observe = (name: string, observed: NDArray) => void;
 
+/** What is wanted of a step beside its loss. */
+export interface Wanted {
+  /**
+   * Takes each gradient as soon as it is complete. The array stays as it is until it is released, or the next step
+   * begins.
+   */
+  readonly consume: ConsumeGradient;
+  /** Takes what the form observes of this batch, by `factorName`; without it nothing is observed. */
+  readonly observe?: Observe;
+  /** Trainables whose gradients nobody needs: they are not computed. Programs are kept for one such set at a time. */
+  readonly resting?: ReadonlySet<string>;
+}
+
 /** Forward and backward of one batch. */
 export interface Execution {
   /**
-   * Runs one batch and hands over each gradient as soon as it is complete. The array stays as it is until it is
-   * released, or the next step begins.
+   * Runs one batch.
    * @param draw number of this draw of noise: the same for the same batch of a resumed run
-   * @param observe takes what the form observes of this batch, by `factorName`; without it nothing is observed
    * @returns the batch's loss without penalties
    */
-  step(
-    feeds: Record<string, NDArray>,
-    shape: BatchShape,
-    draw: number,
-    consume: ConsumeGradient,
-    observe?: Observe,
-  ): Promise<number>;
+  step(feeds: Record<string, NDArray>, shape: BatchShape, draw: number, wanted: Wanted): Promise<number>;
   /** The consumer is done with a gradient that was handed over. */
   release(name: string): void;
 }
@@ -169,27 +174,69 @@ function drawNoise(spec: NoiseSpec, seed: number, draw: number): NDArray {
 /** Forward, loss and backward in one graph: the fastest. */
 export function wholeExecution(setup: Setup): Execution {
   const arrays = factorArrays(setup.adaptation);
-  const buffers = Object.fromEntries(
-    setup.trainables.map((t) => [gradientName(t.info.name), zeros(t.info.shape)]),
-  );
-  for (const [name, array] of Object.entries(buffers))
-    setup.engine.ledger.hold('gradients', name, array.data.byteLength);
   const stretches = new Map<string, Promise<Stretch>>();
+  const turns = turnsOf(setup);
+  const buffers = new Map<string, NDArray>();
+
+  /** A program holds the memory of its run: those of the last turn go before others are made. */
+  async function begin(moving: Setup): Promise<void> {
+    for (const stretch of stretches.values()) await (await stretch).executable.release();
+    stretches.clear();
+    fitBuffers(buffers, moving);
+  }
 
   return {
-    async step(feeds, shape, draw, consume, observe) {
+    async step(feeds, shape, draw, { consume, observe, resting }) {
+      const { moving, changed } = turns(resting);
+      if (changed) await begin(moving);
       const key = shapeKey(shape, observe !== undefined);
-      if (!stretches.has(key)) stretches.set(key, buildWhole(setup, shape, observe !== undefined));
+      if (!stretches.has(key)) stretches.set(key, buildWhole(moving, shape, observe !== undefined));
       const stretch = await stretches.get(key)!;
-      const result = await stretch.executable.run(stretchFeeds(setup, arrays, stretch, feeds, draw), buffers);
+      const into = Object.fromEntries(buffers);
+      const result = await stretch.executable.run(stretchFeeds(setup, arrays, stretch, feeds, draw), into);
       handObserved(result, observe);
-      for (const { info } of setup.trainables) await consume(info.name, buffers[gradientName(info.name)]);
+      for (const { info } of moving.trainables) await consume(info.name, into[gradientName(info.name)]);
       return Number(result.loss.data[0]);
     },
     release() {
       // The buffers are written again by every step.
     },
   };
+}
+
+/**
+ * The setup with the trainables alone that do not rest, and whether they are others than in the call before.
+ * Throughout a turn it is the same object.
+ */
+export function turnsOf(
+  setup: Setup,
+): (resting?: ReadonlySet<string>) => { moving: Setup; changed: boolean } {
+  let known: { key: string; moving: Setup } | undefined;
+  return (resting = new Set()) => {
+    const key = [...resting].join(' ');
+    const changed = known?.key !== key;
+    if (!known || changed) {
+      const trainables = setup.trainables.filter((t) => !resting.has(t.info.name));
+      known = { key, moving: resting.size > 0 ? { ...setup, trainables } : setup };
+    }
+    return { moving: known.moving, changed };
+  };
+}
+
+/** An array for every gradient of these trainables, and for no other. */
+function fitBuffers(buffers: Map<string, NDArray>, { engine, trainables }: Setup): void {
+  const wanted = new Map(trainables.map(({ info }) => [gradientName(info.name), info.shape]));
+  for (const name of [...buffers.keys()]) {
+    if (wanted.has(name)) continue;
+    buffers.delete(name);
+    engine.ledger.free(name);
+  }
+  for (const [name, shape] of wanted) {
+    if (buffers.has(name)) continue;
+    const array = zeros(shape);
+    buffers.set(name, array);
+    engine.ledger.hold('gradients', name, array.data.byteLength);
+  }
 }
 
 async function buildWhole(setup: Setup, shape: BatchShape, observing: boolean): Promise<Stretch> {

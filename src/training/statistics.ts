@@ -46,10 +46,11 @@ export async function estimateStatistics(
   for await (const batch of feed.train(START)) {
     if (draw === batches) break;
     const shape = feed.shapeOf(batch);
-    await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, draw++, (name, gradient) => {
+    const consume = (name: string, gradient: NDArray) => {
       addGradient(sums.get(name)!, gradient);
       execution.release(name);
-    });
+    };
+    await execution.step(batchFeeds(batch, shape, targetCount(batch)), shape, draw++, { consume });
   }
   return (layer) => {
     const sum = sums.get(`${layer.name}.weight`)!;

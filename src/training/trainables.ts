@@ -3,7 +3,7 @@ import { RankineError } from '../errors.ts';
 import { type NDArray, sizeOf } from '../graph/index.ts';
 import type { Architecture } from '../models/architecture.ts';
 import type { Model } from '../models/model.ts';
-import type { ParameterInfo } from '../optimizers/index.ts';
+import { type ParameterInfo, restsAt, type UpdateRule } from '../optimizers/index.ts';
 import { type Adaptation, discardedWeights, factorName } from './adaptation.ts';
 
 /** A tensor that an optimizer moves: its description and its live array. */
@@ -27,6 +27,21 @@ export interface Part extends Movable {
 /** What the optimizer moves: parts where a tensor has some. */
 export function movables(list: readonly Trainable[]): Movable[] {
   return list.flatMap((t): readonly Movable[] => t.parts ?? [t]);
+}
+
+/**
+ * Tells of every step, counted from 1, what nothing moves in it: nobody needs those gradients.
+ * @returns names of trainables
+ */
+export function restingTrainables(
+  list: readonly Trainable[],
+  rules: readonly UpdateRule[],
+): (step: number) => ReadonlySet<string> {
+  const ruleOf = new Map(rules.flatMap((rule) => rule.parameters.map((p) => [p.name, rule] as const)));
+  const rests = (t: Trainable, step: number) =>
+    movables([t]).every(({ info }) => restsAt(ruleOf.get(info.name)!, step));
+  const turning = rules.some(({ idle }) => idle && !idle.update) ? list : [];
+  return (step) => new Set(turning.filter((t) => rests(t, step)).map((t) => t.info.name));
 }
 
 /**

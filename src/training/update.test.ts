@@ -141,6 +141,33 @@ it('clips by the norm of all gradients together', async () => {
   expect(furthest(copies(wide), copies(free))).toBe(0);
 });
 
+it.each(['whole', 'blockwise'] as const)(
+  '%s: blocks that take turns have gradients in their own turn alone, and so has their norm',
+  async (execution) => {
+    const batch = tinyBatch(2, 12);
+    const run = { batches: [batch], shape: shapeOf(batch), execution } as const;
+    const [all, turning] = [await tinySetup(tinyModel('gpt2')), await tinySetup(tinyModel('gpt2'))];
+    const start = copies(all);
+    await tinyUpdater(all, { ...run, ...sgd }).update();
+    const first = (name: string) => name.includes('h.0.');
+    const moved = copies(all).flatMap((after, i) => {
+      if (!first(all.trainables[i].info.name)) return [];
+      const data = (after.data as Float32Array).map((v, k) => (Number(start[i].data[k]) - v) / sgd.rate);
+      return [{ ...after, data }];
+    });
+    const held = watchGradients(turning.engine);
+    const optimizerOptions = { gap: 1, order: 'ascending', others: 'frozen' };
+    const { update } = tinyUpdater(turning, { ...run, optimizer: 'badam', optimizerOptions, clip: 1e9 });
+    expect((await update()).norm).toBeCloseTo(globalNorm(moved), 4);
+    for (const [i, after] of copies(turning).entries()) {
+      const { name } = turning.trainables[i].info;
+      expect(furthest([after], [start[i]]) > 0, name).toBe(first(name));
+    }
+    for (let i = 0; i < 3; i++) await update();
+    expect(held()).toBe(bytesOf(turning, first));
+  },
+);
+
 it('never enlarges gradients, and clips nothing at limit 0', () => {
   expect(clipFactor(0.5, 1)).toBe(1);
   expect(clipFactor(2, 1)).toBeCloseTo(0.5, 6);

@@ -1,6 +1,6 @@
 import type { FormSteps } from '../adapters/index.ts';
 import type { NDArray } from '../graph/index.ts';
-import type { ParameterInfo, UpdateRule } from '../optimizers/index.ts';
+import { type ParameterInfo, restsAt, type UpdateRule } from '../optimizers/index.ts';
 import type { Adaptation } from './adaptation.ts';
 import { type AnyBatch, batchFeeds, targetCount, tokenCount } from './batch-feeds.ts';
 import type { Execution, Observe, Setup } from './execution.ts';
@@ -11,13 +11,14 @@ import type { Live, RunProgress } from './run-state.ts';
 import type { Schedule } from './schedules.ts';
 import type { Feed } from './sources.ts';
 import { stepInfo } from './step-info.ts';
+import { restingTrainables } from './trainables.ts';
 import type { Updates } from './updates.ts';
 
 /** What one update did. */
 export interface UpdateReport {
   readonly loss: number;
   readonly rate: number;
-  /** 2-norm of all gradients before clipping; NaN where they never stood side by side. */
+  /** 2-norm of the gradients of all that moves, before clipping; NaN where they never stood side by side. */
   readonly norm: number;
   readonly tokens: number;
   /** What the weight form and the optimizer reported. */
@@ -47,7 +48,8 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
   const batches = feed.train(progress.position);
   const steps = parts.live.adaptation?.steps;
   const together = spendsTogether(recipe, steps);
-  const rests = restingRules(parts.live.adaptation);
+  const formRests = restingRules(parts.live.adaptation);
+  const restingIn = restingTrainables(parts.live.trainables, updates.rules);
 
   return async () => {
     const group = await nextGroup(batches, recipe.accumulate);
@@ -56,6 +58,7 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
       rates(progress.step);
     const rate = rateOf(true);
     const scalars = { step: progress.step + 1, clip: 1 };
+    const resting = restingIn(scalars.step);
     const held = heldGradients(parts, recipe.accumulate > 1);
     const extra: Record<string, number> = {};
     const place = { done: progress.step };
@@ -71,15 +74,21 @@ export function createUpdater(parts: UpdaterParts): () => Promise<UpdateReport> 
     await steps?.beforeStep?.(info);
     // Gradients that stay are checked by their norm, those that are spent at once one by one.
     const loss = together
-      ? await runBatches(parts, group, { take: held.add, sound: () => true, observe: seen.observe })
-      : await runBatches(parts, group, { take: spendAtOnce(parts, held, spend), sound: isSound });
+      ? await runBatches(parts, group, {
+          take: held.add,
+          sound: () => true,
+          observe: seen.observe,
+          resting: readsGradients(steps) ? undefined : resting,
+        })
+      : await runBatches(parts, group, { take: spendAtOnce(parts, held, spend), sound: isSound, resting });
     let norm = Number.NaN;
     if (together) {
       await steps?.afterGradient?.(info);
-      norm = globalNorm(held.gradients.values());
+      norm = globalNorm(ofMoving(held.gradients, resting));
       if (!Number.isFinite(norm)) throw notFinite(progress.step, firstGradientNotFinite(held.gradients));
       scalars.clip = clipFactor(norm, recipe.clip);
-      for (const rule of updates.rules) if (!rests(rule)) await spend(rule);
+      for (const rule of updates.rules)
+        if (!formRests(rule) && !restsAt(rule, scalars.step)) await spend(rule);
       place.done++;
       await steps?.afterStep?.(info);
       for (const name of [...held.gradients.keys()]) held.drop(name);
@@ -95,7 +104,17 @@ export function spendsTogether(
   { accumulate, clip }: Pick<Recipe, 'accumulate' | 'clip'>,
   steps: FormSteps | undefined,
 ): boolean {
-  return accumulate > 1 || clip > 0 || Boolean(steps?.afterGradient || steps?.afterStep);
+  return accumulate > 1 || clip > 0 || readsGradients(steps);
+}
+
+/** True for forms whose steps may read any gradient: they are computed of what rests, too. */
+export function readsGradients(steps: FormSteps | undefined): boolean {
+  return Boolean(steps?.afterGradient || steps?.afterStep);
+}
+
+/** Gradients of what moves: a norm with those of resting tensors would depend on whether somebody reads them. */
+function ofMoving(gradients: ReadonlyMap<string, NDArray>, resting: ReadonlySet<string>): NDArray[] {
+  return [...gradients].filter(([name]) => !resting.has(name)).map(([, gradient]) => gradient);
 }
 
 /** True where no gradient is read after it was handed over: it was spent, or added to a sum. */
@@ -152,13 +171,14 @@ interface Takers {
   /** Gradients from the first unsound one on are not taken. */
   readonly sound: (gradient: NDArray) => boolean;
   readonly observe?: Observe;
+  readonly resting?: ReadonlySet<string>;
 }
 
 /** Forward and backward of an update's batches; their weighted losses add up to the mean over all targets. */
 async function runBatches(
   parts: UpdaterParts,
   group: readonly AnyBatch[],
-  { take, sound, observe }: Takers,
+  { take, sound, ...wanted }: Takers,
 ): Promise<number> {
   const { feed, progress, execution } = parts;
   const targets = group.reduce((n, b) => n + targetCount(b), 0);
@@ -172,7 +192,7 @@ async function runBatches(
       unsound ??= sound(array) ? undefined : name;
       if (unsound === undefined) await take(name, array);
     };
-    const loss = await execution.step(feeds, shape, draw, consume, observe);
+    const loss = await execution.step(feeds, shape, draw, { ...wanted, consume });
     total += loss;
     if (!Number.isFinite(loss))
       throw notFinite(progress.step, await firstNotFinite(parts.setup, { feeds, shape, draw }));
