@@ -10,6 +10,7 @@ import {
   qr,
   type Real,
   random,
+  shortVectors,
   solve,
   svd,
   transpose,
@@ -114,6 +115,19 @@ describe.each(kinds)('%s', (_, make, tolerance) => {
       expect(Math.abs(norm(s) / (norm(a.data) || 1) - (norm(a.data) ? 1 : 0))).toBeLessThan(tolerance);
     });
 
+    it('has the vectors of its shorter side alone', () => {
+      const { s } = svd(a);
+      const count = Math.max(1, s.findLastIndex((x) => x > 1e-3 * s[0]) + 1);
+      const vectors = shortVectors(a, count);
+      expect(skew(transpose(vectors))).toBeLessThan(tolerance);
+      // Each is taken to a vector as long as its singular value.
+      const taken = product(vectors, a, { transposeB: a.rows >= a.cols });
+      for (let i = 0; i < count; i++) {
+        const length = norm(taken.data.subarray(i * taken.cols, (i + 1) * taken.cols));
+        expect(Math.abs(length - s[i])).toBeLessThan(tolerance * (s[0] || 1));
+      }
+    });
+
     it('has its rows permuted in l u', () => {
       const { l, u, permutation } = lu(a);
       const rows = Array.from(permutation, (p) => Array.from(a.data.subarray(p * a.cols, (p + 1) * a.cols)));
@@ -190,6 +204,20 @@ describe('identities', () => {
     const gram = product(a, a, { transposeB: true });
     const l = cholesky(gram);
     expect(distance(product(l, l, { transposeB: true }), gram)).toBeLessThan(1e-14);
+  });
+
+  it.each([
+    [120, 50],
+    [50, 120],
+    [97, 97],
+  ])('give the vectors of the shorter side alone to the same bits, signs too: %i x %i', (rows, columns) => {
+    for (const make of [double, (n: number) => new Float32Array(n)]) {
+      const a = gaussian(make, rows, columns);
+      const { u, vt } = svd(a);
+      const all = rows >= columns ? vt : transpose(u);
+      for (const count of [1, 33, all.rows])
+        expect(shortVectors(a, count).data).toEqual(all.data.slice(0, count * all.cols));
+    }
   });
 
   it('are the same bits on every run', () => {

@@ -5,6 +5,6 @@ export { lu, solve } from './lu.ts';
 export { type Matrix, matrix, type Real, transpose } from './matrix.ts';
 export { qr } from './qr.ts';
 export * from './random.ts';
-export { type Svd, svd } from './svd.ts';
+export { type Svd, shortVectors, svd } from './svd.ts';
 export * from './top-k.ts';
 export * from './truncated-svd.ts';

@@ -26,15 +26,28 @@ export function qr<T extends Real>(a: Matrix<T>): { q: Matrix<T>; r: Matrix<T> }
 export function thinQr(a: Float64Array, m: number, n: number): { q: Float64Array; r: Float64Array } {
   const k = Math.min(m, n);
   const q = formQ(factor(a, m, n), m, k);
+  const { r, flipped } = upperPart(a, k, n);
+  for (const i of flipped) for (let row = 0; row < m; row++) q[row * k + i] = -q[row * k + i];
+  return { q, r };
+}
+
+/** R of `thinQr` alone; overwrites `a`. */
+export function triangularFactor(a: Float64Array, m: number, n: number): Float64Array {
+  factor(a, m, n);
+  return upperPart(a, Math.min(m, n), n).r;
+}
+
+/** R with a diagonal of 0 or more, and which of its rows changed sign for that. */
+function upperPart(a: Float64Array, k: number, n: number): { r: Float64Array; flipped: number[] } {
   const r = a.slice(0, k * n);
+  const flipped: number[] = [];
   for (let i = 0; i < k; i++) {
     r.fill(0, i * n, i * n + i);
-    if (r[i * n + i] < 0) {
-      for (let j = i; j < n; j++) r[i * n + j] = -r[i * n + j];
-      for (let row = 0; row < m; row++) q[row * k + i] = -q[row * k + i];
-    }
+    if (!(r[i * n + i] < 0)) continue;
+    for (let j = i; j < n; j++) r[i * n + j] = -r[i * n + j];
+    flipped.push(i);
   }
-  return { q, r };
+  return { r, flipped };
 }
 
 /** Leaves R in the upper triangle of `a` (what is below it is stale) and returns the reflectors. */

@@ -9,8 +9,8 @@ import {
   scaledFloat64,
   transposed,
 } from './matrix.ts';
-import { thinQr } from './qr.ts';
-import { reflect } from './reflectors.ts';
+import { thinQr, triangularFactor } from './qr.ts';
+import { type Reflectors, reflect } from './reflectors.ts';
 
 /** Thin singular value decomposition: a = u diag(s) vt, with k singular values, largest first. */
 export interface Svd<T extends Real = Real> {
@@ -52,6 +52,46 @@ export function svd<T extends Real>(a: Matrix<T>): Svd<T> {
   };
 }
 
+/**
+ * The singular vectors on the shorter side (of a square matrix the right ones) of the largest singular values, as `svd`
+ * gives them. Nothing else is computed: half its time.
+ * @param count 0 to min(m, n)
+ * @returns count x min(m, n), a vector a row
+ * @throws RankineError `linalg/not-finite`
+ */
+export function shortVectors<T extends Real>(a: Matrix<T>, count: number): Matrix<T> {
+  const { rows, cols } = a;
+  const { work } = scaledFloat64(a);
+  const onRight = rows >= cols;
+  const [m, n] = onRight ? [rows, cols] : [cols, rows];
+  const tallOne = onRight ? work : transposed(work, rows, cols);
+  const r = m === n ? tallOne : triangularFactor(tallOne.slice(), m, n);
+  const { d, e, p } = bidiagonalize(r, n);
+  const b = bidiagonalSvd(d, e);
+  const vectors = rotateBack(rowsOf(b.vt, descending(b.d).slice(0, count), n), p, n);
+  if (onRight) signByLeft(vectors, tallOne, m, n);
+  else for (let i = 0; i < count; i++) makeLargestPositive(vectors.subarray(i * n, (i + 1) * n));
+  return { rows: count, cols: n, data: castLike(vectors, a.data) };
+}
+
+/** Flips right vectors (a row each) of the m x n matrix whose left ones, A v up to a factor, have to be flipped. */
+function signByLeft(vectors: Float64Array, a: Float64Array, m: number, n: number): void {
+  const count = vectors.length / n;
+  const left = new Float64Array(count * m);
+  gemm(
+    count,
+    m,
+    n,
+    1,
+    { data: vectors, offset: 0, stride: n },
+    { data: a, offset: 0, stride: n, transposed: true },
+    { data: left, offset: 0, stride: m },
+  );
+  for (let i = 0; i < count; i++)
+    if (makeLargestPositive(left.subarray(i * m, (i + 1) * m)))
+      for (let j = i * n; j < (i + 1) * n; j++) vectors[j] = -vectors[j];
+}
+
 function flip({ ut, s, vt }: Factors): Factors {
   return { ut: vt, s, vt: ut };
 }
@@ -77,16 +117,27 @@ function tall(a: Float64Array, m: number, n: number): Factors {
 function square(a: Float64Array, n: number): Factors {
   const { d, e, q, p } = bidiagonalize(a, n);
   const b = bidiagonalSvd(d, e);
-  const order = Array.from(b.d.keys()).sort((i, j) => b.d[j] - b.d[i] || i - j);
-  const sorted = (rows: Float64Array) => {
-    const out = new Float64Array(n * n);
-    for (const [to, from] of order.entries()) out.set(rows.subarray(from * n, (from + 1) * n), to * n);
-    return out;
-  };
-  const rotateBack = (rows: Float64Array, blocks: typeof q) => {
-    const columns = transposed(sorted(rows), n, n);
-    for (const block of blocks.toReversed()) reflect(block, false, columns, n);
-    return transposed(columns, n, n);
-  };
-  return { ut: rotateBack(b.ut, q), s: Float64Array.from(order, (i) => b.d[i]), vt: rotateBack(b.vt, p) };
+  const order = descending(b.d);
+  const turned = (vectors: Float64Array, blocks: readonly Reflectors[]) =>
+    rotateBack(rowsOf(vectors, order, n), blocks, n);
+  return { ut: turned(b.ut, q), s: Float64Array.from(order, (i) => b.d[i]), vt: turned(b.vt, p) };
+}
+
+/** Indices from the largest value to the smallest. */
+function descending(values: Float64Array): number[] {
+  return Array.from(values.keys()).sort((i, j) => values[j] - values[i] || i - j);
+}
+
+function rowsOf(a: Float64Array, order: readonly number[], n: number): Float64Array {
+  const out = new Float64Array(order.length * n);
+  for (const [to, from] of order.entries()) out.set(a.subarray(from * n, (from + 1) * n), to * n);
+  return out;
+}
+
+/** The vectors of the bidiagonal matrix, a row each, as those of the matrix that the reflectors made it from. */
+function rotateBack(rows: Float64Array, blocks: readonly Reflectors[], n: number): Float64Array {
+  const count = rows.length / n;
+  const columns = transposed(rows, count, n);
+  for (const block of blocks.toReversed()) reflect(block, false, columns, count);
+  return transposed(columns, n, count);
 }

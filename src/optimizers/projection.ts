@@ -1,6 +1,14 @@
 import { z } from 'zod';
 import { matmul, type NDArray, scale, type Tensor } from '../graph/index.ts';
-import { type Matrix, matrix, type Random, type Svd, svd, transpose, truncatedSvd } from '../linalg/index.ts';
+import {
+  type Matrix,
+  matrix,
+  type Random,
+  shortVectors,
+  svd,
+  transpose,
+  truncatedSvd,
+} from '../linalg/index.ts';
 import type { ParameterInfo, PrepareInputs, StateSpec } from './optimizer.ts';
 import type { Piece } from './pieces.ts';
 import { checkRank } from './select.ts';
@@ -85,14 +93,31 @@ function refresh(
   if (isZero(g)) return;
   const stored = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
   // The signs of singular vectors matter, since moments outlive the basis: they are those of out×in.
-  const { u, vt } = decompose(flipped ? transpose(stored) : stored, o, random(`basis/${step}`));
-  const [rows, columns] = flipped ? [vt, transpose(u)] : [transpose(u), vt];
-  if (state.right) copyRows(columns, state.right);
-  if (state.left) (state.left.data as Float32Array).set(transpose(firstRows(rows, o.rank)).data);
+  const weight = flipped ? transpose(stored) : stored;
+  const [left, right] = [state.left, state.right].map((basis) => basis !== undefined);
+  const wants = flipped ? { left: right, right: left } : { left, right };
+  const found = decompose(weight, wants, o, random(`basis/${step}`));
+  const [rows, columns] = flipped ? [found.vt, found.ut] : [found.ut, found.vt];
+  if (state.right) copyRows(columns!, state.right);
+  if (state.left) (state.left.data as Float32Array).set(transpose(firstRows(rows!, o.rank)).data);
 }
 
-function decompose(g: Matrix<Float32Array>, o: ProjectionOptions, source: Random): Svd<Float32Array> {
-  return o.decomposition === 'exact' ? svd(g) : truncatedSvd(g, o.rank, { random: source });
+/** Singular vectors, a row each, of the sides that are wanted. */
+interface Vectors {
+  readonly ut?: Matrix<Float32Array>;
+  readonly vt?: Matrix<Float32Array>;
+}
+
+function decompose(
+  g: Matrix<Float32Array>,
+  wants: Readonly<Record<'left' | 'right', boolean>>,
+  { decomposition, rank }: ProjectionOptions,
+  source: Random,
+): Vectors {
+  if (decomposition === 'exact' && wants.left !== wants.right && wants.right === g.rows >= g.cols)
+    return { [wants.right ? 'vt' : 'ut']: shortVectors(g, rank) };
+  const { u, vt } = decomposition === 'exact' ? svd(g) : truncatedSvd(g, rank, { random: source });
+  return { ut: transpose(u), vt };
 }
 
 function firstRows(a: Matrix<Float32Array>, count: number): Matrix<Float32Array> {

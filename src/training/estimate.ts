@@ -13,7 +13,7 @@ import type { Feed } from './sources.ts';
 import { blockwiseStep, type StepMemory, totalBytes, wholeStep } from './step-memory.ts';
 import { restingTrainables, type Trainable } from './trainables.ts';
 import { readsGradients, spendsTogether } from './update.ts';
-import { ruleProgram } from './updates.ts';
+import { programKey, ruleProgram } from './updates.ts';
 
 /** Bytes that a run takes, by kind. */
 export interface MemoryEstimate {
@@ -163,8 +163,7 @@ function countMemory(
 /** What updates that are no loops keep: one arena a program, which rules of one shape share. */
 function updateBytes(rules: readonly UpdateRule[]): number {
   const programs = new Map<string, UpdateRule>();
-  for (const rule of rules)
-    if (!rule.host) programs.set(JSON.stringify([rule.parameters.map((p) => p.shape), rule.state]), rule);
+  for (const rule of rules) if (!rule.host) programs.set(programKey(rule), rule);
   let bytes = 0;
   for (const rule of programs.values()) {
     const p = ruleProgram(rule.parameters, rule);

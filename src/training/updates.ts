@@ -212,6 +212,11 @@ function ruleArrays(
   return named;
 }
 
+/** Equal for rules of one method whose updates are one program. */
+export function programKey({ parameters, state }: UpdateRule): string {
+  return JSON.stringify([parameters.map((p) => p.shape), state]);
+}
+
 /** Traces a rule with positional names, so that parameters of one shape share one program. */
 async function compileRule(engine: Engine, infos: readonly ParameterInfo[], phase: Phase): Promise<Compiled> {
   const p = ruleProgram(infos, phase);
