@@ -11,11 +11,11 @@ import { optimizers } from '../src/optimizers/index.ts';
 import { adapt } from '../src/training/adaptation.ts';
 import { type BatchShape, batchFeeds } from '../src/training/batch-feeds.ts';
 import { blockwiseExecution } from '../src/training/blockwise.ts';
-import { wholeExecution } from '../src/training/execution.ts';
 import { residentMemory } from '../src/training/memory.ts';
 import { byName } from '../src/training/recipe-errors.ts';
 import { trainables } from '../src/training/trainables.ts';
 import { createUpdates } from '../src/training/updates.ts';
+import { wholeExecution } from '../src/training/whole.ts';
 import { cases } from './cases.ts';
 
 const { values, positionals } = parseArgs({

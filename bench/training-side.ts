@@ -8,13 +8,13 @@ import { optimizers } from '../src/optimizers/index.ts';
 import { type AdaptationStart, adapt } from '../src/training/adaptation.ts';
 import type { BatchShape } from '../src/training/batch-feeds.ts';
 import { blockwiseExecution } from '../src/training/blockwise.ts';
-import { wholeExecution } from '../src/training/execution.ts';
 import { FULL, type Recipe } from '../src/training/recipe.ts';
 import { byName } from '../src/training/recipe-errors.ts';
 import { freshProgress } from '../src/training/run-state.ts';
 import { trainables } from '../src/training/trainables.ts';
 import { createUpdater, leavesGradients } from '../src/training/update.ts';
 import { createUpdates, type Updates } from '../src/training/updates.ts';
+import { wholeExecution } from '../src/training/whole.ts';
 import type { Side } from './side.ts';
 
 /** A run on a model with random weights and random tokens. */

@@ -5,11 +5,12 @@ import { forward, type Model, traceContext } from '../../src/models/index.ts';
 import { optimizers } from '../../src/optimizers/index.ts';
 import { type Adaptation, adapt, traceAdaptation } from '../../src/training/adaptation.ts';
 import { type BatchShape, batchInputs } from '../../src/training/batch-feeds.ts';
-import { factorArrays, wholeExecution } from '../../src/training/execution.ts';
+import { factorArrays } from '../../src/training/execution.ts';
 import { freshProgress } from '../../src/training/run-state.ts';
 import { countTrainable, trainables } from '../../src/training/trainables.ts';
 import { createUpdater } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
+import { wholeExecution } from '../../src/training/whole.ts';
 import { treeModel } from './model.ts';
 import { makeTree, type Tree, treeBatches, withNonEdges } from './tree.ts';
 

@@ -97,8 +97,7 @@ function estimateTurn(
   const parts = {
     weights: counts.weights,
     adapter: counts.adapter,
-    // Beside the arrays themselves: the binding copies every output of a run, and the copies wait for the collector.
-    gradients: counts.held + counts.copies,
+    gradients: counts.held + step.copied,
     optimizer: turn.optimizer,
     activations: activations(evaluation, step) + turn.ofUpdates,
     runtime:
@@ -110,7 +109,7 @@ function estimateTurn(
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
   const start = begin
-    ? parts.weights + begin.sums + 2 * begin.lent + activations([], begin) + parts.runtime
+    ? parts.weights + begin.sums + begin.lent + begin.copied + activations([], begin) + parts.runtime
     : 0;
   const more = Math.max(0, start - peak);
   return { ...parts, gradients: parts.gradients + more, peak: peak + more };
@@ -156,7 +155,6 @@ function countMemory(
     weights: totalBytes(weights),
     adapter: totalBytes(factors(traced)) + formState,
     held: written + (sums ? trained : 0),
-    copies: written,
   };
 }
 

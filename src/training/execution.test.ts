@@ -11,7 +11,8 @@ import {
 import type { NDArray } from '../graph/index.ts';
 import { type AnyBatch, type BatchShape, batchFeeds, batchShape, targetCount } from './batch-feeds.ts';
 import { blockwiseExecution } from './blockwise.ts';
-import { type Execution, type Setup, wholeExecution } from './execution.ts';
+import type { Execution, Setup } from './execution.ts';
+import { wholeExecution } from './whole.ts';
 
 interface Case {
   readonly model: TinyName;

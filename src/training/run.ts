@@ -5,7 +5,6 @@ import { withClassesOfImages } from './classes.ts';
 import { judge } from './early-stop.ts';
 import { chooseExecution } from './estimate.ts';
 import { createEvaluator, type Evaluation } from './evaluation.ts';
-import { wholeExecution } from './execution.ts';
 import { finish } from './finish.ts';
 import { residentMemory } from './memory.ts';
 import { type Prepared, prepare } from './prepare.ts';
@@ -18,6 +17,7 @@ import { freshProgress, type RunProgress, restoreRun, saveRun } from './run-stat
 import { countTrainable } from './trainables.ts';
 import { createUpdater, leavesGradients, type UpdateReport } from './update.ts';
 import { writeVersions } from './versions.ts';
+import { wholeExecution } from './whole.ts';
 
 /** What a run tells while it goes on. Plain data: it crosses from the worker to the main thread. */
 export type TrainEvent =

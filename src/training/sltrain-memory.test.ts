@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { traceWhole } from './execution.ts';
 import { programMemory } from './liveness.ts';
 import { parseRecipe } from './recipe.ts';
 import { runShapes } from './run-shapes.ts';
+import { traceWhole } from './whole.ts';
 
 const [WIDTH, INNER] = [64, 256];
 

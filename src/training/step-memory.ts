@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
-import { gradientName, type Traced, traceWhole } from './execution.ts';
+import { gradientName, type Traced } from './execution.ts';
 import { type ProgramMemory, programMemory } from './liveness.ts';
 import { gradientPlaces, traceStages } from './stages.ts';
+import { traceWhole } from './whole.ts';
 
 /** What forward and backward of a batch take, in bytes. */
 export interface StepMemory {
@@ -15,13 +16,16 @@ export interface StepMemory {
   readonly between: number;
   /** Arrays that gradients are written into, where each is spent as soon as it is there. */
   readonly lent: number;
+  /** Gradients that one program gives: the binding copies its outputs, and the copies of one run go before the next. */
+  readonly copied: number;
 }
 
 /** Forward and backward in one program. */
 export function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
   const { result } = traceWhole(traced, shape);
   const memory = programMemory(result, new Set(Object.keys(result.outputs)));
-  return { programs: [memory], peak: memory.peak, between: 0, lent: totalBytes(arraysOf(traced)) };
+  const all = totalBytes(traced.trainables.map((t) => t.array));
+  return { programs: [memory], peak: memory.peak, between: 0, lent: all, copied: all };
 }
 
 /** One program a stage: stages of one structure share it, and the arrays of their gradients. */
@@ -47,6 +51,7 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
     // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
     between: 3 * hidden,
     lent: totalBytes(lent.values()),
+    copied: Math.max(...stages.map(({ trains }) => totalBytes(trains.map((name) => arrays.get(name)!)))),
   };
 }
 
@@ -55,10 +60,6 @@ function structure(p: Program): string {
   return createHash('sha256')
     .update(toOnnx(simplify(p)).bytes)
     .digest('hex');
-}
-
-function arraysOf({ trainables }: Traced): NDArray[] {
-  return trainables.map((t) => t.array);
 }
 
 function bytes(shape: readonly number[]): number {

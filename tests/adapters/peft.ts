@@ -7,13 +7,14 @@ import { architectureOf, forward, type Model, traceContext } from '../../src/mod
 import { optimizers } from '../../src/optimizers/index.ts';
 import { type Adaptation, adapt, traceAdaptation } from '../../src/training/adaptation.ts';
 import type { AnyBatch, BatchShape } from '../../src/training/batch-feeds.ts';
-import { factorArrays, type Setup, wholeExecution } from '../../src/training/execution.ts';
+import { factorArrays, type Setup } from '../../src/training/execution.ts';
 import { applyAdapter } from '../../src/training/load-adapter.ts';
 import { freshProgress, type Live } from '../../src/training/run-state.ts';
 import type { Feed } from '../../src/training/sources.ts';
 import { type Trainable, trainables } from '../../src/training/trainables.ts';
 import { createUpdater } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
+import { wholeExecution } from '../../src/training/whole.ts';
 import { batchFeeds, batchInputs, type GoldenModel, goldenModel, isToken } from '../golden-models.ts';
 
 /** An adapter that PEFT trained or ran (scripts/reference/adapters). */

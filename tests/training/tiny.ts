@@ -15,13 +15,14 @@ import { type OptimizerMethod, optimizers } from '../../src/optimizers/index.ts'
 import { adapt } from '../../src/training/adaptation.ts';
 import type { AnyBatch, BatchShape } from '../../src/training/batch-feeds.ts';
 import { blockwiseExecution } from '../../src/training/blockwise.ts';
-import { type Setup, wholeExecution } from '../../src/training/execution.ts';
+import type { Setup } from '../../src/training/execution.ts';
 import { byName } from '../../src/training/recipe-errors.ts';
 import { freshProgress, type Live, type RunProgress } from '../../src/training/run-state.ts';
 import type { Schedule } from '../../src/training/schedules.ts';
 import { trainables } from '../../src/training/trainables.ts';
 import { createUpdater, leavesGradients, type UpdateReport } from '../../src/training/update.ts';
 import { createUpdates } from '../../src/training/updates.ts';
+import { wholeExecution } from '../../src/training/whole.ts';
 
 export const VOCABULARY = 40;
 
