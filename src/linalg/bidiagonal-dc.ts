@@ -13,18 +13,20 @@ const SMALLEST = 2 ** -350;
  * LAPACK's dbdsdc (dlasd1 to dlasd3). Nearly all work is matrix products.
  * @param diagonal n elements
  * @param above    n elements; above[i] is at row i, column i + 1; the last counts only with `extraColumn`
+ * @param wanted   right vectors alone take half the products; `ut` is then of no use
  */
 export function bidiagonalSvd(
   diagonal: Float64Array,
   above: Float64Array,
+  wanted: 'both' | 'right' = 'both',
   extraColumn = false,
 ): BidiagonalSvd {
   const n = diagonal.length;
   if (n <= LEAF) return bidiagonalQr(diagonal, above, extraColumn);
   const middle = n >> 1;
-  const left = bidiagonalSvd(diagonal.subarray(0, middle), above.subarray(0, middle), true);
-  const right = bidiagonalSvd(diagonal.subarray(middle + 1), above.subarray(middle + 1), extraColumn);
-  return merge(left, right, diagonal[middle], above[middle], extraColumn);
+  const left = bidiagonalSvd(diagonal.subarray(0, middle), above.subarray(0, middle), wanted, true);
+  const right = bidiagonalSvd(diagonal.subarray(middle + 1), above.subarray(middle + 1), wanted, extraColumn);
+  return merge(left, right, diagonal[middle], above[middle], wanted, extraColumn);
 }
 
 /** A row of the merged factors while they are joined: its value of d and z, and where it is not zero. */
@@ -42,13 +44,14 @@ function merge(
   right: BidiagonalSvd,
   alpha: number,
   beta: number,
+  wanted: 'both' | 'right',
   extraColumn: boolean,
 ): BidiagonalSvd {
   const nl = left.d.length;
   const nr = right.d.length;
   const n = nl + nr + 1;
   const m = extraColumn ? n + 1 : n;
-  const ut = stackLeft(left, right, n);
+  const ut = wanted === 'both' ? stackLeft(left, right, n) : undefined;
   const vt = stackRight(left, right, m);
   const first = firstEntry(vt, nl, m, alpha, beta, extraColumn);
   const others = [
@@ -107,7 +110,7 @@ function firstEntry(
 function deflate(
   first: Entry,
   others: Entry[],
-  ut: Float64Array,
+  ut: Float64Array | undefined,
   vt: Float64Array,
   n: number,
   m: number,
@@ -138,13 +141,13 @@ function deflate(
 function combine(
   previous: Entry,
   entry: Entry,
-  ut: Float64Array,
+  ut: Float64Array | undefined,
   vt: Float64Array,
   n: number,
   m: number,
 ): Entry {
   const r = norm2(entry.z, previous.z);
-  rotateRows(ut, n, entry.row, previous.row, entry.z / r, previous.z / r);
+  if (ut) rotateRows(ut, n, entry.row, previous.row, entry.z / r, previous.z / r);
   rotateRows(vt, m, entry.row, previous.row, entry.z / r, previous.z / r);
   entry.z = r;
   if (entry.part !== previous.part) entry.part = 'both';
@@ -155,7 +158,7 @@ function combine(
 function assemble(
   kept: Entry[],
   deflated: Entry[],
-  ut: Float64Array,
+  ut: Float64Array | undefined,
   vt: Float64Array,
   n: number,
   m: number,
@@ -179,17 +182,19 @@ function assemble(
     roots,
     order,
   );
-  const out = { d: new Float64Array(n), ut: new Float64Array(n * n), vt: new Float64Array(m * m) };
+  const out = { d: new Float64Array(n), ut: new Float64Array(ut ? n * n : 0), vt: new Float64Array(m * m) };
   for (let i = 0; i < k; i++) out.d[i] = roots.s[i] < SMALLEST ? 0 : roots.s[i];
   const rows = order.map((i) => kept[i].row);
-  // The old left vector of the first entry is e_nl, in neither half: its coefficients are column nl of the result.
-  const firstAt = order.indexOf(0);
-  combineRows(uHat, k, gather(ut, n, rows), n, out.ut, [0, nl, 0, leftEnd], [nl + 1, n, bothStart, k]);
-  for (let i = 0; i < k; i++) out.ut[i * n + nl] = uHat[i * k + firstAt];
+  if (ut) {
+    // The old left vector of the first entry is e_nl, in neither half: its coefficients are column nl of the result.
+    const firstAt = order.indexOf(0);
+    combineRows(uHat, k, gather(ut, n, rows), n, out.ut, [0, nl, 0, leftEnd], [nl + 1, n, bothStart, k]);
+    for (let i = 0; i < k; i++) out.ut[i * n + nl] = uHat[i * k + firstAt];
+  }
   combineRows(vHat, k, gather(vt, m, rows), m, out.vt, [0, nl + 1, 0, leftEnd], [nl + 1, m, bothStart, k]);
   for (const [i, e] of deflated.entries()) {
     out.d[k + i] = e.d;
-    out.ut.set(ut.subarray(e.row * n, (e.row + 1) * n), (k + i) * n);
+    if (ut) out.ut.set(ut.subarray(e.row * n, (e.row + 1) * n), (k + i) * n);
     out.vt.set(vt.subarray(e.row * m, (e.row + 1) * m), (k + i) * m);
   }
   if (m > n) out.vt.set(vt.subarray(n * m), n * m);

@@ -67,7 +67,7 @@ export function shortVectors<T extends Real>(a: Matrix<T>, count: number): Matri
   const tallOne = onRight ? work : transposed(work, rows, cols);
   const r = m === n ? tallOne : triangularFactor(tallOne.slice(), m, n);
   const { d, e, p } = bidiagonalize(r, n);
-  const b = bidiagonalSvd(d, e);
+  const b = bidiagonalSvd(d, e, 'right');
   const vectors = rotateBack(rowsOf(b.vt, descending(b.d).slice(0, count), n), p, n);
   if (onRight) signByLeft(vectors, tallOne, m, n);
   else for (let i = 0; i < count; i++) makeLargestPositive(vectors.subarray(i * n, (i + 1) * n));
