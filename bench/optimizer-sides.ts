@@ -9,6 +9,9 @@ const at = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 /** Updates of the runs whose first ones are timed: what schedules, turns and predictions go by. */
 export const RUN = 2000;
 
+/** Updates after the one that compiles that are not timed: memory that a process asks for the first time comes slowly. */
+export const SETTLING = 3;
+
 /** Compiles what the measured processes run, into an ignored folder. */
 export function compileProcess(): void {
   const compiler = at('../node_modules/typescript/bin/tsc');
@@ -33,7 +36,7 @@ export function pytorchSide(python: string, { method, refreshes }: OptimizerRow,
 
 /** The runs that rows are measured beside: one at a time, which stays between the rows. */
 export interface Beside {
-  /** The run for a row, after two updates. */
+  /** The run for a row, as far on as the row's is when it is timed. */
   runFor(row: OptimizerRow): Promise<BesideRun>;
   end(): Promise<void>;
 }
@@ -47,7 +50,7 @@ export function besideSides(rows: readonly OptimizerRow[], model: OptimizerModel
   let current: { name: string; run: BesideRun } | undefined;
   const start = async (name: string) => {
     const side = ourSide(rows.find((row) => row.name === name)!, model);
-    for (let i = 0; i < 2; i++) await side.update();
+    for (let i = 0; i < 1 + SETTLING; i++) await side.update();
     let peak: number | undefined;
     return { ...side, few: () => (peak ??= side.peak()) };
   };

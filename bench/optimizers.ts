@@ -21,6 +21,7 @@ import {
   compileProcess,
   ourSide,
   pytorchSide,
+  SETTLING,
 } from './optimizer-sides.ts';
 import { HEADER, optimizerLine } from './optimizer-table.ts';
 import type { ProcessSide } from './side.ts';
@@ -71,20 +72,21 @@ async function inTurn(
   };
 }
 
-/** The first two updates of every block's turn, the second beside the standing run's: means over the blocks. */
+/** The first and the third update of every block's turn, this beside the standing run's: means over the blocks. */
 async function throughTurns(
   side: ProcessSide,
   beside: BesideRun,
   firsts: readonly number[],
 ): Promise<{ timed: Timed[]; beside: Round['beside'] }> {
-  const [first, second, theirs]: number[][] = [[], [], []];
+  const [first, third, theirs]: number[][] = [[], [], []];
   for (const at of firsts) {
     first.push(await side.update(at));
-    second.push(await side.update(at + 1));
+    await side.update(at + 1);
+    third.push(await side.update(at + 2));
     theirs.push(await beside.update());
   }
   return {
-    timed: [{ ordinary: [mean(second)], refreshed: [mean(first)], peak: side.peak() }],
+    timed: [{ ordinary: [mean(third)], refreshed: [mean(first)], peak: side.peak() }],
     beside: { ordinary: theirs, peak: beside.few() },
   };
 }
@@ -93,13 +95,19 @@ function mean(values: readonly number[]): number {
   return values.reduce((a, b) => a + b) / values.length;
 }
 
+/** The update that compiles, and some ordinary ones. */
+async function settle(side: ProcessSide): Promise<void> {
+  await side.update(WARM);
+  for (let i = SETTLING; i > 0; i--) await side.update(ORDINARY - i);
+}
+
 /** PyTorch's side of a row, warmed up; undefined where it has none, or it does not run here. */
 async function warmPytorch(
   side: ProcessSide | undefined,
   { name }: OptimizerRow,
 ): Promise<ProcessSide | undefined> {
   try {
-    await side?.update(WARM);
+    if (side) await settle(side);
     return side;
   } catch (error) {
     console.error(`${name}: ${(error as Error).message}`);
@@ -115,7 +123,7 @@ async function measureRound(row: OptimizerRow, sitting: Sitting): Promise<Optimi
   try {
     // Meanwhile the processes load.
     const { refreshAt, ...predicted } = predict(row);
-    await own.update(WARM);
+    await settle(own);
     const warm = await warmPytorch(theirs, row);
     const sides = warm ? [own, warm] : [own];
     const standing = await sitting.beside.runFor(row);
