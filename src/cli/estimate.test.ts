@@ -16,8 +16,8 @@ describe('estimate', () => {
     expect(lines.at(-2)).toMatch(/^ {2}peak +\d+ MB +100\.0 %$/);
     const json = JSON.parse(await succeed(...run, '--json'));
     expect(json).toMatchObject({ weights: 16_608_256, execution: 'whole', rows: 8, length: 48 });
-    const { weights, adapter, gradients, optimizer, activations, runtime, peak } = json;
-    expect(weights + adapter + gradients + optimizer + activations + runtime).toBeCloseTo(peak);
+    const { weights, adapter, gradients, optimizer, activations, data, runtime, peak } = json;
+    expect(weights + adapter + gradients + optimizer + activations + data + runtime).toBeCloseTo(peak);
   });
 
   test('--memory proposes flags that fit, and says where it fits already', async () => {

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
@@ -28,8 +28,8 @@ const pretraining = (path: string, rest: Partial<RecipeInput> = {}): RecipeInput
   batch: 2,
   ...rest,
 });
-const parts = ({ weights, adapter, gradients, optimizer, activations, runtime }: RunEstimate) =>
-  weights + adapter + gradients + optimizer + activations + runtime;
+const parts = ({ weights, adapter, gradients, optimizer, activations, data, runtime }: RunEstimate) =>
+  weights + adapter + gradients + optimizer + activations + data + runtime;
 
 /** The optimizer on all weights, or on factors where it needs some; projections to a rank that fits tiny matrices. */
 function optimized({ name, options }: (typeof optimizers)[number]): [string, Partial<RecipeInput>] {
@@ -95,6 +95,12 @@ describe('a recipe’s estimate', () => {
     expect(estimate.optimizer).toBe(8 * 184_960);
     expect(parts(estimate)).toBeCloseTo(estimate.peak);
     expect(await estimateRun({ model: base, data, batch: 4 }, { length: 48 })).toEqual(estimate);
+    // As tokens, with what tokenizing leaves; nothing where the text is streamed.
+    const { size } = statSync(data);
+    expect(estimate.data).toBeCloseTo((8 / 3 + 10) * size);
+    const streamed = { train: data, stream: true, maxLength: 48 };
+    const run = { model: base, data: streamed, adapter: 'lora', batch: 4, steps: 1 };
+    expect((await estimateRun(run)).data).toBe(0);
   });
 
   it('knows what each choice costs', async () => {
@@ -106,10 +112,11 @@ describe('a recipe’s estimate', () => {
     ];
     expect(whole).toMatchObject({ weights: 4 * 58_073_600, optimizer: 8 * 58_073_600 });
     expect(whole.gradients).toBe(8 * 58_073_600);
-    // The embedding, whose array the head takes too, and one block, whose last norm too: two arrays each.
+    // The embedding, whose array the head takes too, and one block, whose last norm too; copies of the head's and its norm's.
     const lent = 4 * (32_000 * 512 + 4 * 512 ** 2 + 3 * 512 * 1376 + 2 * 512);
-    expect(blockwise.gradients).toBe(2 * lent);
-    expect(summed.gradients).toBe(2 * lent + 4 * 58_073_600);
+    const copied = 4 * (32_000 * 512 + 512);
+    expect(blockwise.gradients).toBe(lent + copied);
+    expect(summed.gradients).toBe(lent + copied + 4 * 58_073_600);
     // Matrices and head: one byte a number for each moment, and two scales for 256; the others keep 32 bits.
     const matrices = 8 * (4 * 512 ** 2 + 3 * 512 * 1376) + 32_000 * 512;
     const eight = (await of({ optimizer: 'adam-8bit' })).optimizer;

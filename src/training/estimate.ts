@@ -24,6 +24,8 @@ export interface MemoryEstimate {
   readonly optimizer: number;
   /** Results of programs while they run, those of updates too, hidden states between blocks, what a step makes on the host. */
   readonly activations: number;
+  /** Tokens of data that are held in memory. */
+  readonly data: number;
   /** Node, ONNX Runtime and its compiled programs. */
   readonly runtime: number;
   readonly peak: number;
@@ -43,6 +45,8 @@ export interface EstimateOptions {
   readonly worker?: boolean;
   /** Bytes that the form's steps keep. */
   readonly formState?: number;
+  /** Bytes that the data take in memory. */
+  readonly data?: number;
   /** Updates of the run: blocks that take turns with their state differ in size. Default 10,000. */
   readonly steps?: number;
 }
@@ -100,6 +104,7 @@ function estimateTurn(
     gradients: counts.held + step.copied,
     optimizer: turn.optimizer,
     activations: activations(evaluation, step) + turn.ofUpdates,
+    data: options.data ?? 0,
     runtime:
       PROCESS_BYTES +
       (options.worker === false ? 0 : WORKER_BYTES) +
@@ -109,7 +114,13 @@ function estimateTurn(
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
   const start = begin
-    ? parts.weights + begin.sums + begin.lent + begin.copied + activations([], begin) + parts.runtime
+    ? parts.weights +
+      parts.data +
+      begin.sums +
+      begin.lent +
+      begin.copied +
+      activations([], begin) +
+      parts.runtime
     : 0;
   const more = Math.max(0, start - peak);
   return { ...parts, gradients: parts.gradients + more, peak: peak + more };

@@ -69,7 +69,7 @@ async function run(file: string | undefined, options: Options): Promise<void> {
   ]);
 }
 
-const KINDS = ['weights', 'adapter', 'gradients', 'optimizer', 'activations', 'runtime'] as const;
+const KINDS = ['weights', 'adapter', 'gradients', 'optimizer', 'activations', 'data', 'runtime'] as const;
 
 const TITLES: Readonly<Record<(typeof KINDS)[number], string>> = {
   weights: 'weights',
@@ -77,6 +77,7 @@ const TITLES: Readonly<Record<(typeof KINDS)[number], string>> = {
   gradients: 'gradients',
   optimizer: 'optimizer state',
   activations: 'activations',
+  data: 'data',
   runtime: 'Node and ONNX Runtime',
 };
 
