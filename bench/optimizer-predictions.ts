@@ -1,5 +1,5 @@
-import { restsAt, stateBytes, type UpdateRule } from '../src/optimizers/index.ts';
-import { estimateMemory, type RunningMemory, runningMemory } from '../src/training/estimate.ts';
+import { stateBytes, type UpdateRule } from '../src/optimizers/index.ts';
+import { estimateMemory, firstSteps, type RunningMemory, runningMemory } from '../src/training/estimate.ts';
 import { runShapes } from '../src/training/run-shapes.ts';
 import type { Trainable } from '../src/training/trainables.ts';
 import { spendsTogether } from '../src/training/update.ts';
@@ -46,7 +46,7 @@ export function predictor(model: OptimizerModel): (row: OptimizerRow) => Predict
     const { peak, optimizer } = estimateMemory(shapes, shapes.rules, shape, options, running);
     const updates = row.refreshes.map(({ every }) => updatesAfter(every));
     const refreshAt = row.turns
-      ? updates.flatMap((steps) => firstOfBlocks(shapes.rules, steps))
+      ? updates.flatMap((steps) => firstSteps(shapes.rules, steps))
       : updates.map((steps) => heaviest(shapes.rules, steps));
     return { peak, state: optimizer, refreshAt };
   };
@@ -61,14 +61,4 @@ function updatesAfter(every: number): number[] {
 function heaviest(rules: readonly UpdateRule[], steps: readonly number[]): number {
   const bytes = steps.map((step) => stateBytes(rules, step));
   return steps[bytes.indexOf(Math.max(...bytes))];
-}
-
-/** The first in which each of the blocks moves. */
-function firstOfBlocks(rules: readonly UpdateRule[], steps: readonly number[]): number[] {
-  const first = new Map<string, number>();
-  for (const step of steps) {
-    const moving = rules.map((rule) => (restsAt(rule, step) ? 0 : 1)).join('');
-    if (!first.has(moving)) first.set(moving, step);
-  }
-  return [...first.values()];
 }

@@ -210,7 +210,10 @@ function largestTurns(
     : restingTrainables(trainables, rules);
   const position = new Map(trainables.map((t, i) => [t, i]));
   const largest = new Map<string, Turn>();
-  for (const step of firstSteps(rules, steps)) {
+  for (const step of firstSteps(
+    rules,
+    Array.from({ length: steps }, (_, i) => i + 1),
+  )) {
     const rest = resting(step);
     const moving = trainables.filter((t) => !rest.has(t.info.name));
     const shapes = JSON.stringify(moving.map((t) => t.array.shape));
@@ -225,12 +228,12 @@ function largestTurns(
   return [...largest.values()];
 }
 
-/** The first step of each combination of idle rules. */
-function firstSteps(rules: readonly UpdateRule[], steps: number): number[] {
+/** Of these steps the first with each combination of idle rules. */
+export function firstSteps(rules: readonly UpdateRule[], steps: readonly number[]): number[] {
   const turning = rules.filter((rule) => rule.idle);
-  if (turning.length === 0) return [1];
+  if (turning.length === 0) return steps.slice(0, 1);
   const first = new Map<string, number>();
-  for (let step = 1; step <= steps; step++) {
+  for (const step of steps) {
     const idle = turning.map((rule) => (rule.idle!.at(step) ? 1 : 0)).join('');
     if (!first.has(idle)) first.set(idle, step);
   }
