@@ -1,11 +1,13 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
 import type { DType, NDArray, TypedArray } from '../graph/array.ts';
-import { BYTES, sizeOf } from '../graph/array.ts';
+import { BYTES, sizeOf, zeros } from '../graph/array.ts';
 import { type InputSpec, type Program, simplify, toOnnx } from '../graph/index.ts';
 import type { TensorType } from '../graph/tensor.ts';
-import { checkFeeds, checkOutputs, type Feeds, overlap } from './feeds.ts';
+import { checkFeeds, checkOutputs, covers, type Feeds, overlap } from './feeds.ts';
+import { inPlace } from './in-place.ts';
 import { Ledger } from './ledger.ts';
 import { loadRuntime, type Runtime } from './runtime.ts';
+import { runWithheld, WITHHELD } from './withheld.ts';
 
 export type Device = 'cpu' | 'cuda' | 'webgpu' | 'coreml' | 'dml' | 'wasm';
 
@@ -67,8 +69,10 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
-      const split = runtime.device === 'cpu' ? runtime.threads : 1;
-      const { bytes, inputs, outputs } = toOnnx(simplified, split);
+      const { bytes, inputs, outputs } = toOnnx(simplified, {
+        threads: runtime.device === 'cpu' ? runtime.threads : 1,
+        ...(runtime.withholds && { sequence: WITHHELD }),
+      });
       const memory = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
       const key = `${await digest(bytes)}${JSON.stringify(memory)}`;
       let shared = sessions.get(key);
@@ -78,7 +82,8 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
         shared.session.catch(() => sessions.delete(key));
       }
       shared.users++;
-      const run = runner(runtime, await shared.session, program, inputs, outputs);
+      const names = { inputs, outputs, places: inPlace(simplified) };
+      const run = runner(runtime, await shared.session, program, names);
       return { inputs: program.inputs, run, release: once(() => leave(sessions, key)) };
     },
     async dispose() {
@@ -112,59 +117,75 @@ function once(act: () => Promise<void>): () => Promise<void> {
 
 type NameMap = readonly { name: string; onnx: string }[];
 
+interface Names {
+  readonly inputs: NameMap;
+  readonly outputs: NameMap;
+  /** Inputs that an output may be written over. */
+  readonly places: ReturnType<typeof inPlace>;
+}
+
 function runner(
   runtime: Runtime,
   session: InferenceSession,
   program: Program,
-  inputs: NameMap,
-  outputs: NameMap,
+  { inputs, outputs, places }: Names,
 ): Executable['run'] {
   return async (feeds, into = {}) => {
     checkFeeds(program.inputs, feeds);
     checkOutputs(program.outputs, into);
     const ortFeeds: Record<string, OrtTensor> = {};
     for (const { name, onnx } of inputs) ortFeeds[onnx] = runtime.tensor(feeds[name]);
-    const direct = runtime.writesOutputs ? directOutputs(feeds, into) : new Set();
+    const direct = runtime.writesOutputs ? directOutputs(feeds, into, places) : new Set();
     const fetches: Record<string, OrtTensor | null> = {};
-    for (const { name, onnx } of outputs)
-      fetches[onnx] = direct.has(name) ? runtime.tensor(into[name]) : null;
-    const results = await session.run(ortFeeds, fetches);
     const named: Record<string, NDArray> = {};
-    for (const { name, onnx } of outputs)
-      named[name] = direct.has(name)
-        ? into[name]
-        : await received(program.outputs[name], results[onnx], into[name]);
+    for (const { name, onnx } of outputs) {
+      if (direct.has(name)) named[name] = into[name];
+      else if (runtime.withholds)
+        named[name] = zeros(program.outputs[name].shape, program.outputs[name].dtype);
+      fetches[onnx] = named[name] ? runtime.tensor(named[name]) : null;
+    }
+    if (runtime.withholds) await runWithheld(session, ortFeeds, fetches as Record<string, OrtTensor>);
+    else {
+      const results = await session.run(ortFeeds, fetches);
+      for (const { name, onnx } of outputs)
+        named[name] ??= await received(program.outputs[name], results[onnx]);
+    }
+    for (const [name, array] of Object.entries(into)) {
+      if (named[name] === array) continue;
+      array.data.set(named[name].data as never);
+      named[name] = array;
+    }
     return named;
   };
 }
 
 /**
- * Outputs that the session may write into the caller's array itself. One that shares memory with a feed or with another
- * output may not: it could be written while something still reads the other.
+ * Outputs that the session may write into the caller's array itself. One that shares memory with another output, or with
+ * a feed that it may not be written over, is not among them: something could still read what is written over.
  */
-function directOutputs(feeds: Feeds, into: Feeds): Set<string> {
+function directOutputs(feeds: Feeds, into: Feeds, places: Names['places']): Set<string> {
   // By buffer: only arrays of one buffer can share memory, and a step may have thousands.
-  const taken = new Map<ArrayBufferLike, NDArray[]>();
-  const take = (array: NDArray) => {
+  const taken = new Map<ArrayBufferLike, { array: NDArray; feed?: string }[]>();
+  const take = (array: NDArray, feed?: string) => {
     const { buffer } = array.data;
     const others = taken.get(buffer);
-    if (others) others.push(array);
-    else taken.set(buffer, [array]);
+    if (others) others.push({ array, feed });
+    else taken.set(buffer, [{ array, feed }]);
   };
-  for (const array of Object.values(feeds)) take(array);
+  for (const [name, array] of Object.entries(feeds)) take(array, name);
   const direct = new Set<string>();
   for (const [name, array] of Object.entries(into)) {
-    if (!taken.get(array.data.buffer)?.some((other) => overlap(array, other))) direct.add(name);
+    const allowed = (other: { array: NDArray; feed?: string }) =>
+      other.feed !== undefined && places.get(name)?.has(other.feed) && covers(array, other.array);
+    const others = taken.get(array.data.buffer) ?? [];
+    if (others.every((other) => !overlap(array, other.array) || allowed(other))) direct.add(name);
     take(array);
   }
   return direct;
 }
 
-async function received(type: TensorType, result: OrtTensor, into?: NDArray): Promise<NDArray> {
-  const data = (await result.getData()) as TypedArray;
-  if (!into) return { shape: type.shape, dtype: type.dtype, data };
-  into.data.set(data as never);
-  return into;
+async function received({ shape, dtype }: TensorType, result: OrtTensor): Promise<NDArray> {
+  return { shape, dtype, data: (await result.getData()) as TypedArray };
 }
 
 async function digest(bytes: Uint8Array): Promise<string> {

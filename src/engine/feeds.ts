@@ -66,3 +66,12 @@ export function overlap(a: NDArray, b: NDArray): boolean {
     y.byteOffset < x.byteOffset + x.byteLength
   );
 }
+
+/** True when two arrays are the same memory from end to end. */
+export function covers(a: NDArray, b: NDArray): boolean {
+  return (
+    a.data.buffer === b.data.buffer &&
+    a.data.byteOffset === b.data.byteOffset &&
+    a.data.byteLength === b.data.byteLength
+  );
+}

@@ -2,6 +2,7 @@ import type { InferenceSession, Tensor as OrtTensor, TensorConstructor } from 'o
 import { RankineError } from '../errors.ts';
 import type { NDArray } from '../graph/array.ts';
 import type { Device, EngineOptions } from './engine.ts';
+import { canWithhold } from './withheld.ts';
 
 /** How a session manages its buffers: see `CompileOptions`. */
 export interface MemoryPlan {
@@ -17,6 +18,8 @@ export interface Runtime {
   tensor(array: NDArray): OrtTensor;
   /** Whether a run writes into arrays that it is given for its outputs; onnxruntime-web leaves them untouched. */
   readonly writesOutputs: boolean;
+  /** Whether programs begin with the output `WITHHELD`. */
+  readonly withholds: boolean;
 }
 
 interface OrtModule {
@@ -34,11 +37,11 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
   const ort = await loadModule(device, threads);
   const native = inNode && device !== 'wasm';
   const wrapped = new WeakMap<NDArray, OrtTensor>();
-  return {
+  const runtime = {
     device,
     threads,
     writesOutputs: native,
-    async createSession(model, memory) {
+    async createSession(model: Uint8Array, memory: MemoryPlan) {
       try {
         return await ort.InferenceSession.create(model, {
           executionProviders: [device],
@@ -58,7 +61,7 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
         throw unavailable(device, cause);
       }
     },
-    tensor(array) {
+    tensor(array: NDArray) {
       let tensor = wrapped.get(array);
       if (!tensor) {
         tensor = new ort.Tensor(array.dtype as 'float32', array.data as Float32Array, array.shape);
@@ -67,6 +70,18 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
       return tensor;
     },
   };
+  return { ...runtime, withholds: device === 'cpu' && (await triedToWithhold(runtime)) };
+}
+
+let tried: Promise<boolean> | undefined;
+
+/** Tries once in a process. */
+function triedToWithhold(runtime: Pick<Runtime, 'createSession' | 'tensor'>): Promise<boolean> {
+  tried ??= canWithhold(
+    (model) => runtime.createSession(model, { pattern: false, arena: false }),
+    runtime.tensor,
+  );
+  return tried;
 }
 
 async function loadModule(device: Device, threads: number): Promise<OrtModule> {

@@ -11,7 +11,7 @@ afterAll(() => Promise.all(engines.map((engine) => engine.dispose())));
 
 /** Whether a product is cut into parts for so many threads. */
 function split(y: Tensor, threads: number): boolean {
-  return Buffer.from(toOnnx(program({ y }), threads).bytes).includes('ReduceSum');
+  return Buffer.from(toOnnx(program({ y }), { threads }).bytes).includes('ReduceSum');
 }
 
 const row = input('x', [1, 1, 256]);

@@ -110,6 +110,12 @@ export class OnnxBuilder {
     });
   }
 
+  /** Emits an empty sequence of float32 tensors. */
+  emptySequence(name: string): void {
+    const w = protobuf.Writer.create();
+    this.nodes.push(w.uint32(18).string(name).uint32(34).string('SequenceEmpty').finish());
+  }
+
   typeCode(dtype: DType): number {
     return ONNX_TYPE[dtype];
   }
@@ -146,16 +152,23 @@ export interface Serialized {
   readonly outputs: readonly { name: string; onnx: string }[];
 }
 
+export interface OnnxOptions {
+  /** Threads that each operator will run on (default 1): some lower so that these share the work well. */
+  readonly threads?: number;
+  /** Name of an output before all others that is an empty sequence; default: none. */
+  readonly sequence?: string;
+}
+
 /**
  * Serializes a program to an ONNX model (opset 20, com.microsoft 1). Inputs are named by position, so that two programs
  * of one structure give the same bytes and can share one compiled session.
- * @param threads that each operator will run on: some lower so that these share the work well
  */
-export function toOnnx(program: Program, threads = 1): Serialized {
+export function toOnnx(program: Program, { threads = 1, sequence }: OnnxOptions = {}): Serialized {
   const builder = new OnnxBuilder(threads);
   const outputs = Object.entries(program.outputs);
   const inputs: { name: string; onnx: string }[] = [];
   const inputInfos: Uint8Array[] = [];
+  if (sequence !== undefined) builder.emptySequence(sequence);
   for (const node of topological(loweringOrder(program))) {
     if (node.op.name === 'input') {
       const onnx = `x${inputs.length}`;
@@ -165,6 +178,7 @@ export function toOnnx(program: Program, threads = 1): Serialized {
     } else node.op.lower(node, builder);
   }
   const outputInfos = new Map<string, Uint8Array>();
+  if (sequence !== undefined) outputInfos.set(sequence, sequenceInfo(sequence));
   const outputNames = outputs.map(([name, tensor]) => {
     let onnx = builder.name(tensor);
     // ONNX lets no input or initializer leave unchanged, and no value leave twice.
@@ -208,6 +222,18 @@ function valueInfo(name: string, dtype: DType, shape: Shape): Uint8Array {
   tensorType.uint32(8).int32(ONNX_TYPE[dtype]);
   tensorType.uint32(18).bytes(dims.finish());
   const type = protobuf.Writer.create().uint32(10).bytes(tensorType.finish()).finish();
+  return protobuf.Writer.create().uint32(10).string(name).uint32(18).bytes(type).finish();
+}
+
+/** Of a sequence of float32 tensors. */
+function sequenceInfo(name: string): Uint8Array {
+  const message = (field: number, content: Uint8Array) =>
+    protobuf.Writer.create()
+      .uint32((field << 3) | 2)
+      .bytes(content)
+      .finish();
+  const tensor = message(1, protobuf.Writer.create().uint32(8).int32(ONNX_TYPE.float32).finish());
+  const type = message(4, message(1, tensor));
   return protobuf.Writer.create().uint32(10).string(name).uint32(18).bytes(type).finish();
 }
 

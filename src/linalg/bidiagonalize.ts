@@ -1,5 +1,6 @@
 import { gemm } from './gemm.ts';
-import { compact, householder, type Reflectors } from './reflectors.ts';
+import { collect, type Panels, subtractProduct, subtractRows } from './panels.ts';
+import { householder, type Reflectors } from './reflectors.ts';
 import { addRows, dots } from './vectors.ts';
 import { WORKSPACE, workspace } from './wasm-kernels.ts';
 
@@ -15,15 +16,12 @@ export interface Bidiagonal {
 }
 
 /** Where things lie in the workspace, as indices of doubles; V, Y, X, U hold a vector of length n a row. */
-interface Layout {
-  readonly f: Float64Array;
-  readonly n: number;
+interface Layout extends Panels {
   readonly a: number;
   readonly v: number;
   readonly y: number;
   readonly x: number;
   readonly u: number;
-  readonly weights: number;
   readonly column: number;
 }
 
@@ -63,36 +61,6 @@ function layout(n: number): Layout {
   return { f, n, a, v, y: v + panel, x: v + 2 * panel, u: v + 3 * panel, weights, column };
 }
 
-/** weights[r] := element `at` of row r of a panel, changed in sign; then target -= sum of the rows of `panel` so weighted. */
-function subtractRows(
-  { f, n, weights }: Layout,
-  target: number,
-  from: number,
-  rows: number,
-  panel: number,
-  coefficients: number,
-  at: number,
-): void {
-  for (let r = 0; r < rows; r++) f[weights + r] = -f[coefficients + r * n + at];
-  addRows(target, panel + from, n, rows, n - from, weights);
-}
-
-/** target -= second^T (first t) for the vector t at `t`: two thin products, from element `from` (`targetFrom`) on. */
-function subtractProduct(
-  { f, n, weights }: Layout,
-  target: number,
-  targetFrom: number,
-  first: number,
-  second: number,
-  rows: number,
-  t: number,
-  from: number,
-): void {
-  dots(weights, first + from, n, rows, n - from, t);
-  for (let r = 0; r < rows; r++) f[weights + r] = -f[weights + r];
-  addRows(target, second + targetFrom, n, rows, n - targetFrom, weights);
-}
-
 /** Makes v_i from column `start + i`, brought up to date; returns [tau, d]. */
 function reduceColumn(w: Layout, start: number, i: number): [number, number] {
   const { f, n, a, v, y, x, u } = w;
@@ -130,14 +98,6 @@ function reduceRow(w: Layout, start: number, i: number, tauQ: number): [number, 
   subtractProduct(w, xi, next, u, x, i, ui, next);
   for (let j = xi; j < xi + size; j++) f[j] *= tauP;
   return [tauP, e];
-}
-
-function collect({ f, n }: Layout, panel: number, from: number, taus: Float64Array): Reflectors {
-  const length = n - from;
-  const vt = new Float64Array(taus.length * length);
-  for (let r = 0; r < taus.length; r++)
-    vt.set(f.subarray(panel + r * n + from, panel + (r + 1) * n), r * length);
-  return compact(from, length, vt, taus);
 }
 
 function updateTrailing({ f, n, a, v, y, x, u }: Layout, next: number, count: number): void {

@@ -7,6 +7,7 @@ import {
   scaledFloat64,
   transposed,
 } from './matrix.ts';
+import { formQ } from './reflectors.ts';
 import { tridiagonalQl } from './tridiagonal-ql.ts';
 import { tridiagonalize } from './tridiagonalize.ts';
 
@@ -22,7 +23,9 @@ export function eigh<T extends Real>(a: Matrix<T>): { values: T; vectors: Matrix
   const n = a.rows;
   if (a.cols !== n) throw new RankineError('linalg/shape', `A ${n}x${a.cols} matrix has no eigenvalues.`);
   const { work, scale } = scaledFloat64(a);
-  const { d, e, qt } = tridiagonalize(work, n);
+  for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) work[i * n + j] = work[j * n + i];
+  const { d, e, q } = tridiagonalize(work, n);
+  const qt = transposed(formQ(q, n, n), n, n);
   tridiagonalQl(d, e, qt);
   const order = Array.from(d.keys()).sort((i, j) => d[i] - d[j] || i - j);
   const vt = new Float64Array(n * n);

@@ -31,12 +31,6 @@ export function thinQr(a: Float64Array, m: number, n: number): { q: Float64Array
   return { q, r };
 }
 
-/** R of `thinQr` alone; overwrites `a`. */
-export function triangularFactor(a: Float64Array, m: number, n: number): Float64Array {
-  factor(a, m, n);
-  return upperPart(a, Math.min(m, n), n).r;
-}
-
 /** R with a diagonal of 0 or more, and which of its rows changed sign for that. */
 function upperPart(a: Float64Array, k: number, n: number): { r: Float64Array; flipped: number[] } {
   const r = a.slice(0, k * n);

@@ -9,8 +9,9 @@ import {
   scaledFloat64,
   transposed,
 } from './matrix.ts';
-import { thinQr, triangularFactor } from './qr.ts';
+import { thinQr } from './qr.ts';
 import { type Reflectors, reflect } from './reflectors.ts';
+import { tridiagonalize } from './tridiagonalize.ts';
 
 /** Thin singular value decomposition: a = u diag(s) vt, with k singular values, largest first. */
 export interface Svd<T extends Real = Real> {
@@ -53,8 +54,10 @@ export function svd<T extends Real>(a: Matrix<T>): Svd<T> {
 }
 
 /**
- * The singular vectors on the shorter side (of a square matrix the right ones) of the largest singular values, as `svd`
- * gives them. Nothing else is computed: half its time.
+ * The singular vectors on the shorter side (of a square matrix the right ones) of the largest singular values, with the
+ * signs that `svd` gives them; nothing else is computed. They are the eigenvectors of the Gram matrix in float64: of a
+ * float32 matrix as exact as it is, in a third of the time. Where singular values are below 1e-7 of the largest, or as
+ * close to each other, the vectors span what those of `svd` do together, but may be turned among themselves.
  * @param count 0 to min(m, n)
  * @returns count x min(m, n), a vector a row
  * @throws RankineError `linalg/not-finite`
@@ -64,14 +67,47 @@ export function shortVectors<T extends Real>(a: Matrix<T>, count: number): Matri
   const { work } = scaledFloat64(a);
   const onRight = rows >= cols;
   const [m, n] = onRight ? [rows, cols] : [cols, rows];
-  const tallOne = onRight ? work : transposed(work, rows, cols);
-  const r = m === n ? tallOne : triangularFactor(tallOne.slice(), m, n);
-  const { d, e, p } = bidiagonalize(r, n);
-  const b = bidiagonalSvd(d, e, 'right');
-  const vectors = rotateBack(rowsOf(b.vt, descending(b.d).slice(0, count), n), p, n);
-  if (onRight) signByLeft(vectors, tallOne, m, n);
+  const tall = onRight ? work : transposed(work, rows, cols);
+  const { d, e, q } = tridiagonalize(gram(tall, m, n), n);
+  const b = bidiagonalSvd(...choleskyFactor(d, e), 'right');
+  const vectors = rotateBack(rowsOf(b.vt, descending(b.d).slice(0, count), n), q, n);
+  if (onRight) signByLeft(vectors, tall, m, n);
   else for (let i = 0; i < count; i++) makeLargestPositive(vectors.subarray(i * n, (i + 1) * n));
   return { rows: count, cols: n, data: castLike(vectors, a.data) };
+}
+
+/** Rows of the Gram matrix that are computed at a time. */
+const STRIP = 128;
+
+/** A^T A of the m x n matrix: on and above the diagonal in strips, the rest by symmetry. */
+function gram(a: Float64Array, m: number, n: number): Float64Array {
+  const out = new Float64Array(n * n);
+  for (let i = 0; i < n; i += STRIP) {
+    const columns = { data: a, offset: i, stride: n };
+    const target = { data: out, offset: i * n + i, stride: n };
+    gemm(Math.min(STRIP, n - i), n - i, m, 1, { ...columns, transposed: true }, columns, target);
+  }
+  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) out[i * n + j] = out[j * n + i];
+  return out;
+}
+
+/**
+ * Upper bidiagonal B with B^T B = T + shift, for T tridiagonal without negative eigenvalues: the shift is of the size of
+ * rounding, keeps roots real, and changes no eigenvector.
+ * @returns diagonal, and what stands above it
+ */
+function choleskyFactor(d: Float64Array, e: Float64Array): [Float64Array, Float64Array] {
+  const n = d.length;
+  const shift = n * Number.EPSILON * d.reduce((most, x, i) => Math.max(most, Math.abs(x), Math.abs(e[i])), 0);
+  const diagonal = new Float64Array(n);
+  const above = new Float64Array(n);
+  let before = 0;
+  for (let i = 0; i < n; i++) {
+    diagonal[i] = Math.sqrt(Math.max(d[i] + shift - before * before, shift / n));
+    before = diagonal[i] === 0 ? 0 : e[i] / diagonal[i];
+    above[i] = before;
+  }
+  return [diagonal, above];
 }
 
 /** Flips right vectors (a row each) of the m x n matrix whose left ones, A v up to a factor, have to be flipped. */

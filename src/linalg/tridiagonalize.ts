@@ -1,57 +1,93 @@
-import { transposed } from './matrix.ts';
-import { compact, formQ, householder, type Reflectors } from './reflectors.ts';
+import { gemm } from './gemm.ts';
+import { collect, type Panels, subtractProduct, subtractRows } from './panels.ts';
+import { householder, type Reflectors } from './reflectors.ts';
+import { dots } from './vectors.ts';
+import { WORKSPACE, workspace } from './wasm-kernels.ts';
 
 const BLOCK = 32;
 
-/**
- * Reduces the symmetric A to tridiagonal T = Q^T A Q by Householder reflections (Golub and Van Loan, algorithm 8.3.1).
- * @param a n x n, overwritten; the lower triangle counts
- * @returns d (n diagonal elements), e (n; e[i] beside d[i] and d[i + 1], the last 0), qt (Q transposed)
- */
-export function tridiagonalize(
-  a: Float64Array,
-  n: number,
-): { d: Float64Array; e: Float64Array; qt: Float64Array } {
-  for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) a[i * n + j] = a[j * n + i];
-  const d = new Float64Array(n);
-  const e = new Float64Array(n);
-  const blocks: Reflectors[] = [];
-  for (let start = 0; start < n - 1; start += BLOCK) {
-    const count = Math.min(BLOCK, n - 1 - start);
-    const length = n - 1 - start;
-    const vt = new Float64Array(count * length);
-    const taus = new Float64Array(count);
-    for (let i = 0; i < count; i++) {
-      const column = start + i;
-      d[column] = a[column * n + column];
-      const v = vt.subarray(i * length + i, (i + 1) * length);
-      v.set(a.subarray(column * n + column + 1, (column + 1) * n));
-      [taus[i], e[column]] = householder(v, 0, v.length);
-      if (taus[i] !== 0) updateBothSides(a, n, column + 1, v, taus[i]);
-    }
-    blocks.push(compact(start + 1, length, vt, taus));
-  }
-  if (n > 0) d[n - 1] = a[n * n - 1];
-  return { d, e, qt: transposed(formQ(blocks, n, n), n, n) };
+export interface Tridiagonal {
+  readonly d: Float64Array;
+  /** n elements: e[i] stands beside d[i] and d[i + 1]; the last is 0. */
+  readonly e: Float64Array;
+  /** A = Q T Q^T, with Q as products of reflectors. */
+  readonly q: Reflectors[];
 }
 
-/** A := H A H on the trailing square from `from` on: A - v w^T - w v^T with w = tau A v - (tau^2 / 2)(v . A v) v. */
-function updateBothSides(a: Float64Array, n: number, from: number, v: Float64Array, tau: number): void {
-  const size = v.length;
-  const w = new Float64Array(size);
+/** Where things lie in the workspace, as indices of doubles. */
+interface Layout extends Panels {
+  readonly a: number;
+  readonly v: number;
+  readonly w: number;
+  readonly column: number;
+}
+
+/**
+ * Reduces a symmetric matrix to tridiagonal form by blocked Householder reflections (Dongarra, Sorensen and Hammarling
+ * 1989; LAPACK's dsytrd and dlatrd): inside a block the matrix stays as it is, A - V W^T - W V^T being the current one,
+ * and is updated by matrix products at its end.
+ * @param source n x n, kept; both triangles count
+ */
+export function tridiagonalize(source: Float64Array, n: number): Tridiagonal {
+  const l = layout(n);
+  l.f.set(source, l.a);
+  const result: Tridiagonal = { d: new Float64Array(n), e: new Float64Array(n), q: [] };
+  for (let start = 0; start < n - 1; start += BLOCK) {
+    const count = Math.min(BLOCK, n - 1 - start);
+    l.f.fill(0, l.v, l.weights);
+    const taus = new Float64Array(count);
+    for (let i = 0; i < count; i++) [taus[i], result.d[start + i], result.e[start + i]] = reduce(l, start, i);
+    result.q.push(collect(l, l.v, start + 1, taus));
+    updateTrailing(l, start + count, count);
+  }
+  if (n > 0) result.d[n - 1] = l.f[l.a + n * n - 1];
+  return result;
+}
+
+function layout(n: number): Layout {
+  const panel = BLOCK * n;
+  const a = WORKSPACE / 8;
+  const v = a + n * n;
+  const weights = v + 2 * panel;
+  const column = weights + BLOCK;
+  return { f: workspace(column + n - a), n, a, v, w: v + panel, weights, column };
+}
+
+/** Makes v_i and w_i from column `start + i`, brought up to date; returns [tau, d, e]. */
+function reduce(l: Layout, start: number, i: number): [number, number, number] {
+  const { f, n, a, v, w, column } = l;
+  const c = start + i;
+  const next = c + 1;
+  f.copyWithin(column, a + c * n + c, a + next * n);
+  subtractRows(l, column, c, i, v, w, c);
+  subtractRows(l, column, c, i, w, v, c);
+  const d = f[column];
+  const vi = v + i * n + next;
+  f.copyWithin(vi, column + 1, column + n - c);
+  const [tau, e] = householder(f, vi, n - next);
+
+  const wi = w + i * n + next;
+  dots(column, a + next * n + next, n, n - next, n - next, vi);
+  f.copyWithin(wi, column, column + n - next);
+  subtractProduct(l, wi, next, w, v, i, vi, next);
+  subtractProduct(l, wi, next, v, w, i, vi, next);
   let inner = 0;
-  for (let i = 0; i < size; i++) {
-    const row = (from + i) * n + from;
-    let sum = 0;
-    for (let j = 0; j < size; j++) sum += a[row + j] * v[j];
-    w[i] = tau * sum;
-    inner += w[i] * v[i];
-  }
-  for (let i = 0; i < size; i++) w[i] -= 0.5 * tau * inner * v[i];
-  for (let i = 0; i < size; i++) {
-    const row = (from + i) * n + from;
-    const vi = v[i];
-    const wi = w[i];
-    for (let j = 0; j < size; j++) a[row + j] -= vi * w[j] + wi * v[j];
-  }
+  for (let j = 0; j < n - next; j++) inner += f[wi + j] * f[vi + j];
+  const along = 0.5 * tau * tau * inner;
+  for (let j = 0; j < n - next; j++) f[wi + j] = tau * f[wi + j] - along * f[vi + j];
+  return [tau, d, e];
+}
+
+/** A := A - V W^T - W V^T from row and column `next` on. */
+function updateTrailing({ f, n, a, v, w }: Layout, next: number, count: number): void {
+  const size = n - next;
+  const at = (offset: number, transposed: boolean) => ({
+    data: f,
+    offset: offset + next,
+    stride: n,
+    transposed,
+  });
+  const target = { data: f, offset: a + next * n + next, stride: n };
+  gemm(size, size, count, -1, at(v, true), at(w, false), target);
+  gemm(size, size, count, -1, at(w, true), at(v, false), target);
 }

@@ -58,7 +58,7 @@ export function narrowRule(parameter: ParameterInfo, o: AdamwOptions & { epsilon
   const rate = o.form === 'torch' ? byRate(decay) : byRateThenDecay(decay);
   return {
     ...pieceRule(parameter, chain(adam, rate)),
-    host: (inputs) => adam8OnHost(inputs, { ...o, decay }),
+    host: { update: (inputs) => adam8OnHost(inputs, { ...o, decay }) },
   };
 }
 

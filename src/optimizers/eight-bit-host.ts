@@ -15,7 +15,7 @@ export interface Adam8Options extends Moments {
 
 /** AdamW on 8-bit moments, in place: what the program says, in one pass over memory and in float32. */
 export function adam8OnHost(
-  { parameters, gradients, state, rate, step, clip }: Omit<HostInputs, 'compute'>,
+  { parameters, gradients, state, rate, step, clip }: Omit<HostInputs, 'compute' | 'scratch'>,
   { form, decay: share, factor = 1, ...o }: Adam8Options,
 ): void {
   const own = (form === 'torch' ? torchAdam(o) : hfAdam(o)).at(step);

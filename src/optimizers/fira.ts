@@ -2,21 +2,12 @@ import { z } from 'zod';
 import { add, div, maximum, mul, scale, sqrt, sub, sum, type Tensor } from '../graph/index.ts';
 import { uncorrected } from './adam-forms.ts';
 import { decayOf } from './adamw.ts';
-import { inSubspace, type Lift, narrowSubspaceRule } from './eight-bit-subspace.ts';
-import { bitsNotices, galoreOptions, isNarrowIn, otherRule } from './galore.ts';
+import { bitsNotices, bitsOf, galoreOptions, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import {
-  biasCorrection,
-  byRateThenDecay,
-  chain,
-  limitNorm,
-  type Piece,
-  pieceRule,
-  scaleByMoments,
-  squares,
-} from './pieces.ts';
+import { biasCorrection, byRateThenDecay, limitNorm, type Piece, scaleByMoments, squares } from './pieces.ts';
 import { type Projection, projection } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
+import { inSubspace, type Lift, subspaceRule } from './subspace.ts';
 
 export const firaOptions = galoreOptions.extend({
   projection: z
@@ -80,9 +71,8 @@ export function withResidual(parameter: ParameterInfo, o: FiraOptions): Piece {
 function firaRule(parameter: ParameterInfo, o: FiraOptions): UpdateRule {
   const space = projection('fira', parameter, o);
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay), (step) => biasCorrection(o, step));
-  if (isNarrowIn(space, o))
-    return narrowSubspaceRule(parameter, space, uncorrected(o), residualLift(space, o), tail);
-  return pieceRule(parameter, chain(withResidual(parameter, o), tail));
+  const adam = { form: uncorrected(o), bits: bitsOf(space, o) };
+  return subspaceRule(parameter, space, adam, residualLift(space, o), tail);
 }
 
 /** Fira (Chen et al. 2024, arXiv 2410.01623): GaLore that does not throw the residual gradient away. */

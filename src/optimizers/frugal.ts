@@ -5,12 +5,12 @@ import { eachTurn, torchAdam } from './adam-forms.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
 import { inEightBits } from './eight-bit.ts';
 import { adam8OnHost } from './eight-bit-host.ts';
-import { inSubspace, type Lift, narrowSubspaceRule, type Subspace } from './eight-bit-subspace.ts';
-import { galoreOptions, isNarrowIn } from './galore.ts';
+import { bitsOf, galoreOptions } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRate, chain, momentum, type Piece, pieceRule, scaleByAdam, scaleByLion } from './pieces.ts';
 import { isMatrix, requireMatrices } from './select.ts';
 import { type Split, type SplitOptions, splitOf } from './split.ts';
+import { inSubspace, type Lift, type Subspace, subspaceRule } from './subspace.ts';
 import { anewEachTurn, countEachTurn, placeInTurn, takeTurns } from './turns.ts';
 
 const share = (about: string, by: number) => z.number().min(0).max(0.999999).default(by).describe(about);
@@ -81,9 +81,9 @@ function splitRule(parameter: ParameterInfo, o: PartOptions): UpdateRule {
   const split = splitOf(parameter, o);
   if (!split) return pieceRule(parameter, freePiece(parameter, o));
   const [space, lift, tail] = [anewSplit(split, o), liftWithRest(split, o), rated(parameter, o)];
-  if (isNarrowIn(split, o)) {
-    const adam = o.reset ? eachTurn(torchAdam(o), o.gap) : torchAdam(o);
-    return narrowSubspaceRule(parameter, space, adam, lift, tail);
+  if (o.stateful === 'adam') {
+    const form = o.reset ? eachTurn(torchAdam(o), o.gap) : torchAdam(o);
+    return subspaceRule(parameter, space, { form, bits: bitsOf(split, o) }, lift, tail);
   }
   const inner = o.reset ? countEachTurn(withState(o), o.gap) : withState(o);
   return pieceRule(parameter, chain(inSubspace(space, inner, lift), tail));
@@ -148,14 +148,14 @@ function blockRules(matrices: readonly ParameterInfo[], o: FrugalOptions, seed: 
 
 /** A matrix in its turn. */
 function turnRule(p: ParameterInfo, o: FrugalOptions): UpdateRule {
-  const narrow = isNarrowIn(p, o);
+  const narrow = bitsOf(p, o) === 8;
   const inner = narrow ? inEightBits(withState(o), { m: true, v: false }) : withState(o);
   const rule = pieceRule(p, chain(anewEachTurn(inner, o.gap), rated(p, o)));
   if (!narrow) return rule;
   const own = { ...o, form: 'torch', decay: decayOf(p, o.weightDecay), factor: o.matrixScale } as const;
   return {
     ...rule,
-    host: (inputs) => adam8OnHost({ ...inputs, step: placeInTurn(inputs.step, o.gap) }, own),
+    host: { update: (inputs) => adam8OnHost({ ...inputs, step: placeInTurn(inputs.step, o.gap) }, own) },
   };
 }
 

@@ -18,8 +18,9 @@ import { type Matrix, matrix, multiply, svd } from '../linalg/index.ts';
 import { adamw } from './adamw.ts';
 import { galore } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, stateBytes } from './optimizer.ts';
-import { byRate, chain, type Piece, perParameter } from './pieces.ts';
-import { type ProjectionOptions, projected, projectionOptions } from './projection.ts';
+import { byRate, chain, perParameter } from './pieces.ts';
+import { type ProjectionOptions, projection, projectionOptions } from './projection.ts';
+import { inSubspace, liftBack } from './subspace.ts';
 
 let engine: Engine;
 beforeAll(async () => {
@@ -37,8 +38,8 @@ const projectedSgd = defineOptimizer<ProjectionOptions>({
   options: projectionOptions,
   rules: (parameters, o) =>
     perParameter(parameters, (p) => {
-      const none: Piece = { state: () => ({}), apply: (direction) => ({ direction, state: {} }) };
-      return chain(projected('sgd', p, o, none), byRate());
+      const space = projection('sgd', p, o);
+      return chain(inSubspace(space, chain(), liftBack(space, o.scale)), byRate());
     }),
 });
 

@@ -3,11 +3,11 @@ import { sizeOf } from '../graph/index.ts';
 import { isNarrow, narrowRule, wideNotices } from './adam-8bit.ts';
 import { hfAdam } from './adam-forms.ts';
 import { adamwPiece, decayOf } from './adamw.ts';
-import { liftBack, narrowSubspaceRule } from './eight-bit-subspace.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
-import { byRateThenDecay, chain, type Piece, pieceRule, scaleByAdam } from './pieces.ts';
-import { projected, projection, projectionOptions } from './projection.ts';
+import { byRateThenDecay, type Piece, pieceRule } from './pieces.ts';
+import { projection, projectionOptions } from './projection.ts';
 import { isMatrix, requireMatrices } from './select.ts';
+import { liftBack, subspaceRule } from './subspace.ts';
 
 /** AdamW as GaLore and its relatives take it: ε before the bias correction, decay after the step. */
 export const hfAdamOptions = z.strictObject({
@@ -44,9 +44,9 @@ export function hfAdamw(
 
 type Bits = Pick<GaloreOptions, 'bits' | 'smallest'>;
 
-/** Whether moments of this shape are kept in 8 bits. */
-export function isNarrowIn({ shape }: Pick<ParameterInfo, 'shape'>, { bits, smallest }: Bits): boolean {
-  return bits === 8 && sizeOf(shape) >= smallest;
+/** Bits of moments of this shape. */
+export function bitsOf({ shape }: Pick<ParameterInfo, 'shape'>, { bits, smallest }: Bits): 8 | 32 {
+  return sizeOf(shape) >= smallest ? bits : 32;
 }
 
 /** AdamW for what is not projected. */
@@ -70,10 +70,8 @@ export function bitsNotices(
 export function galoreRule(parameter: ParameterInfo, o: GaloreOptions, method = 'galore'): UpdateRule {
   const tail = byRateThenDecay(decayOf(parameter, o.weightDecay));
   const space = projection(method, parameter, o);
-  if (isNarrowIn(space, o))
-    return narrowSubspaceRule(parameter, space, hfAdam(o), liftBack(space, o.scale), tail);
-  const adam = scaleByAdam({ ...o, form: 'hf' });
-  return pieceRule(parameter, chain(projected(method, parameter, o, adam), tail));
+  const adam = { form: hfAdam(o), bits: bitsOf(space, o) };
+  return subspaceRule(parameter, space, adam, liftBack(space, o.scale), tail);
 }
 
 /**

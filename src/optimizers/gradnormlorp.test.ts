@@ -6,7 +6,8 @@ import { galore } from './galore.ts';
 import { gradNormLorp, gradNormLorpOptions } from './gradnormlorp.ts';
 import { type ParameterInfo, stateBytes } from './optimizer.ts';
 import { byRate, chain, pieceRule } from './pieces.ts';
-import { projected, projectionOptions } from './projection.ts';
+import { projection, projectionOptions } from './projection.ts';
+import { inSubspace, liftBack } from './subspace.ts';
 import { joined, splitGradient, splitWeight, tangentGradient } from './weight-norm.ts';
 
 const [M, N] = [6, 4];
@@ -244,10 +245,11 @@ it('in 8 bits takes nearly the steps of 32', async () => {
 it('projects a factor at its whole rank, with SGD, to plain SGD', async () => {
   const A: ParameterInfo = { name: 'q#A', shape: [2, 5], role: 'factor', factor: 'A' };
   const own = projectionOptions.parse({ rank: 2 });
+  const space = projection('gradnormlorp', A, own);
   const method = {
     ...gradNormLorp,
     rules: ([p]: readonly ParameterInfo[]) => [
-      pieceRule(p, chain(projected('gradnormlorp', p, own, chain()), byRate())),
+      pieceRule(p, chain(inSubspace(space, chain(), liftBack(space, own.scale)), byRate())),
     ],
   };
   const start = normal(A.shape, 'A');

@@ -3,8 +3,8 @@ import { RankineError } from '../errors.ts';
 import { mul, scale, sizeOf, sub } from '../graph/index.ts';
 import { wideNotices } from './adam-8bit.ts';
 import { hfAdam } from './adam-forms.ts';
-import { ruleAround } from './eight-bit-rule.ts';
-import { galoreOptions, galoreRule, isNarrowIn, otherRule } from './galore.ts';
+import { ruleAround } from './around-adams.ts';
+import { bitsOf, galoreOptions, galoreRule, otherRule } from './galore.ts';
 import { defineOptimizer, type ParameterInfo, type UpdateRule } from './optimizer.ts';
 import { byRateThenDecay } from './pieces.ts';
 import { projection } from './projection.ts';
@@ -51,7 +51,7 @@ function matrixRule(parameter: ParameterInfo, o: GradNormLorpOptions): UpdateRul
   const space = projection('gradnormlorp', parameter, withRank(parameter, o));
   const ratio = ratioState(parameter);
   const adam = (shape: readonly number[]) =>
-    ({ form: hfAdam(o), shape, bits: isNarrowIn({ shape }, o) ? 8 : 32 }) as const;
+    ({ form: hfAdam(o), shape, bits: bitsOf({ shape }, o) }) as const;
   const decayed = byRateThenDecay(o.weightDecay);
   const released = o.mode === 'reference';
   return ruleAround(

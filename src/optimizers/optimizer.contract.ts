@@ -11,7 +11,7 @@ import {
 import { compileLoop, type Engine } from '../engine/index.ts';
 import { array, evaluate, type InputSpec, type NDArray, type Program } from '../graph/index.ts';
 import { multiply } from '../linalg/index.ts';
-import { computer, ruleProgram } from '../training/updates.ts';
+import { hostTools, ruleProgram } from '../training/updates.ts';
 import { type OptimizerMethod, type ParameterInfo, stateBytes, type UpdateRule } from './optimizer.ts';
 
 const layer = { name: 'h.0.q', kind: 'linear', out: 6, in: 4, block: 0 } as const;
@@ -143,8 +143,8 @@ async function compareLowerings(engine: Engine, p: Program, rule: UpdateRule): P
 async function runOnHost(engine: Engine, rule: UpdateRule, arrays: Record<string, NDArray>): Promise<void> {
   const list = (letter: string) => rule.parameters.map((_, i) => arrays[`${letter}${i}`]);
   const state = Object.fromEntries(Object.keys(rule.state).map((k) => [k, arrays[`s:${k}`]]));
-  const compute = computer(engine);
-  await rule.host!({ parameters: list('p'), gradients: list('g'), state, compute, ...fixed });
+  const own = { parameters: list('p'), gradients: list('g'), state };
+  await rule.host!.update({ ...own, ...hostTools(engine), ...fixed });
 }
 
 /** Values as they may stand at step 3: state is not negative, as Adam's v; integers are 0 to 3. */

@@ -69,6 +69,18 @@ export interface HostInputs extends Omit<PrepareInputs, 'random' | 'report'> {
   readonly clip: number;
   /** Runs a program, compiled once; of `arrays` it takes what it reads and, in place, what it gives by their names. */
   compute(program: Program, arrays: Readonly<Record<string, NDArray>>): Promise<Record<string, NDArray>>;
+  /** An array for this update alone, whatever it holds; the next call by this name may give its memory away. */
+  scratch(name: string, shape: Shape): NDArray;
+}
+
+/** An update on the host. */
+export interface HostUpdate {
+  /** Moves parameters and state in place. */
+  update(inputs: HostInputs): void | Promise<void>;
+  /** Programs that it has computed; default: none. Their outputs go into arrays that are there. */
+  programs?(): readonly Program[];
+  /** Bytes of its scratch arrays; default 0. */
+  readonly bytes?: number;
 }
 
 /** How some parameters (usually one) move together. State starts at zero. */
@@ -80,9 +92,7 @@ export interface UpdateRule {
   /** Work that no program does: a new basis by SVD, new columns. */
   prepare?(inputs: PrepareInputs): void | Promise<void>;
   /** `update` written by hand for the CPU, where neither a loop nor ONNX is fast; the contract test holds both together. */
-  host?(inputs: HostInputs): void | Promise<void>;
-  /** Bytes of the arrays that `host` makes in a step and lets go of again; default: none. */
-  readonly hostBytes?: number;
+  readonly host?: HostUpdate;
   /** Steps without state (the block's turn is another's): the state is freed and starts at zero again after them. */
   readonly idle?: IdleSteps;
 }

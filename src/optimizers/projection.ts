@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { matmul, type NDArray, scale, type Tensor } from '../graph/index.ts';
+import { matmul, type NDArray, type Tensor } from '../graph/index.ts';
 import {
   type Matrix,
   matrix,
@@ -10,7 +10,6 @@ import {
   truncatedSvd,
 } from '../linalg/index.ts';
 import type { ParameterInfo, PrepareInputs, StateSpec } from './optimizer.ts';
-import type { Piece } from './pieces.ts';
 import { checkRank } from './select.ts';
 
 export const projectionOptions = z.strictObject({
@@ -130,22 +129,4 @@ function copyRows(from: Matrix<Float32Array>, into: NDArray): void {
 
 export function isZero(a: NDArray): boolean {
   return (a.data as Float32Array).every((x) => x === 0);
-}
-
-/** A piece that works on the projected direction; what it gives is lifted and multiplied by α. */
-export function projected(
-  method: string,
-  parameter: ParameterInfo,
-  o: ProjectionOptions,
-  inner: Piece,
-): Piece {
-  const space = projection(method, parameter, o);
-  return {
-    state: () => ({ ...inner.state({ ...parameter, shape: space.shape }), ...space.state }),
-    apply(direction, state, context) {
-      const result = inner.apply(space.down(direction, state), state, context);
-      return { direction: scale(space.up(result.direction, state), o.scale), state: result.state };
-    },
-    prepare: space.prepare,
-  };
 }

@@ -1,4 +1,5 @@
-import { type NDArray, type Shape, zeros } from '../graph/index.ts';
+import { type NDArray, type Shape, sizeOf, zeros } from '../graph/index.ts';
+import { sameShape } from '../graph/tensor.ts';
 import { type BatchShape, shapeKey } from './batch-feeds.ts';
 import {
   type ConsumeGradient,
@@ -22,6 +23,8 @@ interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
   readonly places: readonly string[];
   readonly forward?: Stretch;
   readonly backward?: Stretch;
+  /** Shape of the hidden states that `forward` gives. */
+  readonly hidden?: Shape;
 }
 
 /**
@@ -49,11 +52,12 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
       const stages = await plans.get(key)!;
       // Turns have most of their programs in common: the last one's go when this one's are there.
       for (const plan of ended) await releaseStages(await plan);
+      const hold = (name: string, shape: Shape) => heldArray(name, shape, buffers);
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
       const lend = (at: number) => gradientArrays(stages[at], shapes, buffers);
-      const inputs = await forward(setup, stages, run);
-      const loss = await backward(setup, stages, inputs, run, lend, { consume, observe });
+      const inputs = await forward(setup, stages, run, hold);
+      const loss = await backward(setup, stages, inputs, run, { lend, hold }, { consume, observe });
       await consumeUnused(moving, stages, consume);
       return loss;
     },
@@ -75,18 +79,25 @@ type Run = (
   into?: Record<string, NDArray>,
 ) => Promise<Record<string, NDArray>>;
 
-/** Arrays for a stage's gradients, used again in every step: fresh ones would wait for the garbage collector. */
+/** An array that every step writes anew: fresh ones would wait for the garbage collector. Shapes of a place share it. */
+function heldArray(place: string, shape: Shape, buffers: Map<string, NDArray>): NDArray {
+  const held = buffers.get(place);
+  const size = sizeOf(shape);
+  if (held && held.data.length >= size)
+    return sameShape(held.shape, shape) ? held : { ...held, shape, data: held.data.subarray(0, size) };
+  const array = zeros(shape);
+  buffers.set(place, array);
+  return array;
+}
+
+/** Arrays for a stage's gradients. */
 function gradientArrays(
   { trains, places }: Stage,
   shapes: ReadonlyMap<string, Shape>,
   buffers: Map<string, NDArray>,
 ): Record<string, NDArray> {
   return Object.fromEntries(
-    trains.map((name, i) => {
-      const array = buffers.get(places[i]) ?? zeros(shapes.get(name)!);
-      buffers.set(places[i], array);
-      return [gradientName(name), array];
-    }),
+    trains.map((name, i) => [gradientName(name), heldArray(places[i], shapes.get(name)!, buffers)]),
   );
 }
 
@@ -94,13 +105,16 @@ function shapesOf(trainables: Setup['trainables']): ReadonlyMap<string, Shape> {
   return new Map(trainables.map((t) => [t.info.name, t.info.shape]));
 }
 
+type Hold = (name: string, shape: Shape) => NDArray;
+
 /** The input of every stage but the first. */
-async function forward(setup: Setup, stages: readonly Stage[], run: Run): Promise<NDArray[]> {
+async function forward(setup: Setup, stages: readonly Stage[], run: Run, hold: Hold): Promise<NDArray[]> {
   const inputs: NDArray[] = [];
   let x: NDArray | undefined;
   for (const [i, stage] of stages.entries()) {
     if (!stage.forward) continue;
-    x = (await run(stage.forward, x ? { [X]: x } : {})).y;
+    const y = hold(`hidden:${i}`, stage.hidden!);
+    x = (await run(stage.forward, x ? { [X]: x } : {}, { y })).y;
     inputs[i + 1] = x;
     setup.engine.ledger.hold('activations', `stage:${i + 1}`, x.data.byteLength);
   }
@@ -112,7 +126,7 @@ async function backward(
   stages: readonly Stage[],
   inputs: NDArray[],
   run: Run,
-  lend: (at: number) => Record<string, NDArray>,
+  { lend, hold }: { lend: (at: number) => Record<string, NDArray>; hold: Hold },
   { consume, observe }: { consume: ConsumeGradient; observe?: Observe },
 ): Promise<number> {
   const { ledger } = setup.engine;
@@ -123,7 +137,9 @@ async function backward(
     const stage = stages[i];
     if (stage.backward) {
       const own = { ...(inputs[i] ? { [X]: inputs[i] } : {}), ...(dy ? { [DY]: dy } : {}) };
-      const result = await run(stage.backward, own, lend(i));
+      // Two that take turns: a stage reads the one and writes the other.
+      const dx = stage.passes && { dx: hold(`dx:${i % 2}`, stages[i - 1].hidden!) };
+      const result = await run(stage.backward, own, { ...lend(i), ...dx });
       handObserved(result, observe);
       if (result.loss) loss = Number(result.loss.data[0]);
       for (const name of stage.trains) ledger.hold('gradients', gradientName(name), bytes(result, name));
@@ -189,6 +205,7 @@ async function compileStages(
     stages.push({
       forward: forward && (await compileStretch(setup, forward, trace, IN_TURN)),
       backward: backward && (await compileStretch(setup, backward, trace, IN_TURN)),
+      hidden: forward?.outputs.y.shape,
       trains,
       passes,
       places: places[at],

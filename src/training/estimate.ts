@@ -78,7 +78,7 @@ export function estimateMemory(
   running: (trainables: readonly Trainable[]) => RunningMemory = (trainables) =>
     runningMemory({ ...traced, trainables }, shape, options),
 ): MemoryEstimate {
-  const ofUpdates = Math.max(0, ...rules.map((rule) => rule.hostBytes ?? 0)) + updateBytes(rules);
+  const ofUpdates = Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)) + updateBytes(rules);
   const turns = largestTurns(traced, rules, options.steps ?? 10_000);
   return turns
     .map((turn) => {
@@ -101,7 +101,7 @@ function estimateTurn(
   const parts = {
     weights: counts.weights,
     adapter: counts.adapter,
-    gradients: counts.held + step.copied,
+    gradients: counts.held,
     optimizer: turn.optimizer,
     activations: activations(evaluation, step) + turn.ofUpdates,
     data: options.data ?? 0,
@@ -114,13 +114,7 @@ function estimateTurn(
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
   const start = begin
-    ? parts.weights +
-      parts.data +
-      begin.sums +
-      begin.lent +
-      begin.copied +
-      activations([], begin) +
-      parts.runtime
+    ? parts.weights + parts.data + begin.sums + begin.lent + activations([], begin) + parts.runtime
     : 0;
   const more = Math.max(0, start - peak);
   return { ...parts, gradients: parts.gradients + more, peak: peak + more };
@@ -171,12 +165,12 @@ function countMemory(
 
 /** What updates that are no loops keep: one arena a program, which rules of one shape share. */
 function updateBytes(rules: readonly UpdateRule[]): number {
-  const programs = new Map<string, UpdateRule>();
-  for (const rule of rules) if (!rule.host) programs.set(programKey(rule), rule);
+  const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   let bytes = 0;
-  for (const rule of programs.values()) {
-    const p = ruleProgram(rule.parameters, rule);
-    if (!compileLoop(p)) bytes += programMemory(p, new Set()).peak;
+  for (const rule of alike.values()) {
+    const own = ruleProgram(rule.parameters, rule);
+    const programs = rule.host ? (rule.host.programs?.() ?? []) : compileLoop(own) ? [] : [own];
+    for (const p of programs) bytes += programMemory(p, new Set(Object.keys(p.outputs))).peak;
   }
   return ARENA * bytes;
 }

@@ -16,8 +16,6 @@ export interface StepMemory {
   readonly between: number;
   /** Arrays that gradients are written into, where each is spent as soon as it is there. */
   readonly lent: number;
-  /** Gradients that one program gives: the binding copies its outputs, and the copies of one run go before the next. */
-  readonly copied: number;
 }
 
 /** Forward and backward in one program. */
@@ -25,7 +23,7 @@ export function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
   const { result } = traceWhole(traced, shape);
   const memory = programMemory(result, new Set(Object.keys(result.outputs)));
   const all = totalBytes(traced.trainables.map((t) => t.array));
-  return { programs: [memory], peak: memory.peak, between: 0, lent: all, copied: all };
+  return { programs: [memory], peak: memory.peak, between: 0, lent: all };
 }
 
 /** One program a stage: stages of one structure share it, and the arrays of their gradients. */
@@ -42,16 +40,15 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const places = gradientPlaces(stages, (name) => arrays.get(name)!.shape);
   for (const [at, { trains }] of stages.entries())
     for (const [i, name] of trains.entries()) lent.set(places[at][i], arrays.get(name)!);
-  const hidden = stages.reduce((n, { forward }) => n + (forward ? bytes(forward.outputs.y.shape) : 0), 0);
+  const hidden = stages.map(({ forward }) => (forward ? bytes(forward.outputs.y.shape) : 0));
   return {
     programs,
     peak:
       Math.max(...programs.map((p) => p.peak - p.constants)) +
       programs.reduce((bytes, p) => bytes + p.constants, 0),
-    // Once to keep, and the copies of what each block gave forward and backward, which wait for the collector.
-    between: 3 * hidden,
+    // All that go forward are kept; two of those that come back take turns.
+    between: hidden.reduce((a, b) => a + b, 0) + 2 * Math.max(...hidden),
     lent: totalBytes(lent.values()),
-    copied: Math.max(...stages.map(({ trains }) => totalBytes(trains.map((name) => arrays.get(name)!)))),
   };
 }
 

@@ -77,7 +77,7 @@ export function createUpdates(
   const state = new Map<string, NDArray>();
   const compiled = new Map<Phase, Promise<Compiled>>();
   const phases = new Map(rules.map((rule) => [rule, phasesOf(rule)]));
-  const compute = computer(engine);
+  const tools = hostTools(engine);
   const scalars = { rate: zeros([]), step: zeros([]), clip: zeros([]) };
   let settled = 0;
 
@@ -123,7 +123,7 @@ export function createUpdates(
           report,
         });
       if (phase.host && engine.device === 'cpu') {
-        await phase.host({ parameters, gradients, state: own, rate, clip, step: since, compute });
+        await phase.host.update({ parameters, gradients, state: own, rate, clip, step: since, ...tools });
         return;
       }
       if (!compiled.has(phase)) compiled.set(phase, compileRule(engine, rule.parameters, phase));
@@ -156,15 +156,24 @@ function partPlaces(trainables: readonly Trainable[]) {
   );
 }
 
-/** Runs programs for rules that work on the host. */
-export function computer(engine: Engine): HostInputs['compute'] {
+/** For rules that work on the host: programs, and arrays that all of them share. */
+export function hostTools(engine: Engine): Pick<HostInputs, 'compute' | 'scratch'> {
   const compiled = new Map<Program, Promise<Executable>>();
-  return async (p, arrays) => {
-    if (!compiled.has(p)) compiled.set(p, engine.compile(p));
-    const executable = await compiled.get(p)!;
-    const feeds = Object.fromEntries(executable.inputs.map(({ name }) => [name, arrays[name]]));
-    const into = Object.keys(p.outputs).filter((name) => arrays[name]);
-    return executable.run(feeds, Object.fromEntries(into.map((name) => [name, arrays[name]])));
+  const memory = new Map<string, Float32Array>();
+  return {
+    async compute(p, arrays) {
+      if (!compiled.has(p)) compiled.set(p, engine.compile(p));
+      const executable = await compiled.get(p)!;
+      const feeds = Object.fromEntries(executable.inputs.map(({ name }) => [name, arrays[name]]));
+      const into = Object.keys(p.outputs).filter((name) => arrays[name]);
+      return executable.run(feeds, Object.fromEntries(into.map((name) => [name, arrays[name]])));
+    },
+    scratch(name, shape) {
+      const size = sizeOf(shape);
+      const enough = (memory.get(name)?.length ?? 0) >= size;
+      if (!enough) memory.set(name, new Float32Array(size));
+      return { shape, dtype: 'float32', data: memory.get(name)!.subarray(0, size) };
+    },
   };
 }
 

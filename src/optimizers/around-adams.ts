@@ -1,4 +1,6 @@
+import { compileLoop } from '../engine/index.ts';
 import {
+  array,
   input,
   mul,
   type NDArray,
@@ -6,13 +8,12 @@ import {
   program,
   sizeOf,
   type Tensor,
-  zeros,
 } from '../graph/index.ts';
 import type { AdamForm } from './adam-forms.ts';
 import { inEightBits } from './eight-bit.ts';
 import { adam8 } from './eight-bit-host.ts';
 import { suffixed } from './factor-pairs.ts';
-import type { HostInputs, UpdateInputs, UpdateOutputs, UpdateRule } from './optimizer.ts';
+import type { UpdateInputs, UpdateOutputs, UpdateRule } from './optimizer.ts';
 import type { Piece } from './pieces.ts';
 
 /** An Adam inside a rule. */
@@ -40,25 +41,26 @@ export interface AroundAdams extends Pick<UpdateRule, 'parameters' | 'prepare'> 
   after(inputs: UpdateInputs, averaged: Tensors, directions: Tensors): UpdateOutputs;
 }
 
+/** From this many elements on, two programs and a loop between them are faster than one program. */
+const LARGE = 65_536;
+
 /**
- * One program; with an Adam of 8 bits, on a CPU two, between which the kernel does its work. The directions that the
- * kernel makes, and what it makes them of, are arrays of the host meanwhile.
+ * One program; on a CPU, where an Adam is large or has 8 bits, two, between which such Adams do their work in one pass
+ * each: ONNX Runtime does not fuse their operators. Their directions, and what these are made of, are arrays of the host
+ * meanwhile.
  */
 export function ruleAround(around: AroundAdams, adams: Readonly<Record<string, InnerAdam>>): UpdateRule {
   const [parameter] = around.parameters;
   const all = Object.entries(adams);
-  const narrow = all.filter(([, adam]) => adam.bits === 8);
   const moments = all.map(([, adam]) => pieceOf(adam).state({ ...parameter, shape: adam.shape }));
   const state = { ...Object.assign({}, ...moments), ...around.state };
+  const apart = all.filter(([, { bits, shape }]) => bits === 8 || sizeOf(shape) >= LARGE);
   return {
     parameters: around.parameters,
     state,
     update: (inputs) => completed(around, inputs, around.before(inputs), all),
     ...(around.prepare && { prepare: around.prepare }),
-    ...(narrow.length > 0 && {
-      host: onHost(around, state, all),
-      hostBytes: 4 * all.reduce((n, [, { shape, bits }]) => n + sizeOf(shape) * (bits === 8 ? 2 : 1), 0),
-    }),
+    ...(apart.length > 0 && { host: inStages(around, state, all, apart) }),
   };
 }
 
@@ -89,39 +91,91 @@ function completed(
   return { parameters: moved.parameters, state: { ...moments, ...moved.state } };
 }
 
-function onHost(
+/** @param apart Adams between the two programs */
+function inStages(
   around: AroundAdams,
   specs: UpdateRule['state'],
   adams: readonly Named[],
-): (inputs: HostInputs) => Promise<void> {
-  const narrow = adams.filter(([, { bits }]) => bits === 8);
-  let programs: ReturnType<typeof trace> | undefined;
-  return async ({ parameters, gradients, state, rate, step, clip, compute }) => {
-    programs ??= trace(around, specs, adams);
-    const arrays: Record<string, NDArray> = {};
-    for (const [name, value] of Object.entries({ rate, step, clip })) arrays[name] = single(value);
-    for (const [i, array] of parameters.entries()) arrays[`p${i}`] = array;
-    for (const [i, array] of gradients.entries()) arrays[`g${i}`] = array;
-    for (const [name, array] of Object.entries(state)) arrays[`s:${name}`] = array;
-    Object.assign(arrays, await compute(programs.before, arrays));
-    for (const [name, { form, shape, suffix = '' }] of narrow) {
-      const direction = zeros(shape);
-      const { step: size, ...own } = form.at(step);
-      const moments = Object.fromEntries(STATES.map((s) => [s, state[`${s}${suffix}`]]));
-      // From zero, a step against the direction.
-      adam8(direction, arrays[`of:${name}`], moments, { ...own, clip: 1, step: -size, decay: 0 });
-      arrays[`to:${name}`] = direction;
-    }
-    await compute(programs.after, arrays);
+  apart: readonly Named[],
+): NonNullable<UpdateRule['host']> {
+  let traced: ReturnType<typeof trace> | undefined;
+  const programs = () => {
+    traced ??= trace(around, specs, adams, apart);
+    return traced;
   };
+  const movers = apart.map(([name, adam]) => [name, adam.shape, moverOf(adam)] as const);
+  const elements = [...adams, ...apart].reduce((n, [, { shape }]) => n + sizeOf(shape), 0);
+  return {
+    programs: () => Object.values(programs()),
+    bytes: 4 * elements,
+    async update({ parameters, gradients, state, rate, step, clip, compute, scratch }) {
+      const { before, after } = programs();
+      const arrays: Record<string, NDArray> = {};
+      for (const [name, value] of Object.entries({ rate, step, clip })) arrays[name] = single(value);
+      for (const [i, array] of parameters.entries()) arrays[`p${i}`] = array;
+      for (const [i, array] of gradients.entries()) arrays[`g${i}`] = array;
+      for (const [name, array] of Object.entries(state)) arrays[`s:${name}`] = array;
+      for (const [name, { shape }] of Object.entries(before.outputs)) arrays[name] = scratch(name, shape);
+      await compute(before, arrays);
+      for (const [name, shape, move] of movers) {
+        arrays[`to:${name}`] = scratch(`to:${name}`, shape);
+        move(arrays[`of:${name}`], state, step, arrays[`to:${name}`]);
+      }
+      await compute(after, arrays);
+    },
+  };
+}
+
+/** Averages, and writes the direction into the last array. */
+type Mover = (
+  averaged: NDArray,
+  state: Readonly<Record<string, NDArray>>,
+  step: number,
+  direction: NDArray,
+) => void;
+
+function moverOf(adam: InnerAdam): Mover {
+  return adam.bits === 8 ? narrowMover(adam) : wideMover(adam);
 }
 
 const STATES = ['m', 'mScale', 'v', 'vScale'] as const;
 
+function narrowMover({ form, suffix = '' }: InnerAdam): Mover {
+  return (averaged, state, step, direction) => {
+    const { step: size, ...own } = form.at(step);
+    const moments = Object.fromEntries(STATES.map((s) => [s, state[`${s}${suffix}`]]));
+    // From zero, a step against the direction.
+    direction.data.fill(0 as never);
+    adam8(direction, averaged, moments, { ...own, clip: 1, step: -size, decay: 0 });
+  };
+}
+
+/** One loop over the moments, compiled when it is first wanted. */
+function wideMover(adam: InnerAdam): Mover {
+  const piece = pieceOf(adam);
+  const specs = piece.state({ name: '', role: 'matrix', shape: adam.shape });
+  const compile = () => {
+    const averaged = input('averaged', adam.shape);
+    const state = mapped(specs, ({ shape, dtype }, name) => input(name, shape, dtype));
+    const step = input('step', []);
+    const result = piece.apply(averaged, state, { parameter: averaged, rate: step, step });
+    const p = program({ direction: result.direction, ...result.state });
+    const loop = compileLoop(p);
+    if (!loop) throw new Error('internal: an Adam is no loop');
+    return { loop, counts: p.inputs.some(({ name }) => name === 'step') };
+  };
+  let compiled: ReturnType<typeof compile> | undefined;
+  return (averaged, state, step, direction) => {
+    compiled ??= compile();
+    const { loop, counts } = compiled;
+    const moments = Object.fromEntries(Object.keys(specs).map((name) => [name, state[name]]));
+    const feeds = { ...moments, averaged, ...(counts && { step: single(step) }) };
+    loop.run(feeds, { ...moments, direction });
+  };
+}
+
 function single(value: number): NDArray {
-  const array = zeros([]);
-  array.data[0] = value;
-  return array;
+  return array([value], []);
 }
 
 /** Parameters are `p0`, …, gradients `g0`, …, states `s:<name>`, what an Adam averages `of:<name>`, its direction `to:<name>`. */
@@ -129,6 +183,7 @@ function trace(
   around: AroundAdams,
   specs: UpdateRule['state'],
   adams: readonly Named[],
+  apart: readonly Named[],
 ): { before: Program; after: Program } {
   const clip = input('clip', []);
   const raw = around.parameters.map(({ shape }, i) => input(`g${i}`, shape));
@@ -141,11 +196,10 @@ function trace(
   };
   const arrays = (letters: string, list: readonly Named[]) =>
     mapped(Object.fromEntries(list), ({ shape }, name) => input(`${letters}:${name}`, shape));
-  const narrow = adams.filter(([, { bits }]) => bits === 8);
-  const wide = adams.filter(([, { bits }]) => bits === 32);
+  const within = adams.filter((adam) => !apart.includes(adam));
   // Scaling what is averaged costs less than scaling the gradients.
   const before = around.before({ ...inputs, gradients: raw });
-  const after = completed(around, inputs, arrays('of', adams), wide, arrays('to', narrow));
+  const after = completed(around, inputs, arrays('of', adams), within, arrays('to', apart));
   return {
     before: program(
       renamed(

@@ -1,6 +1,6 @@
 import { scale, sub, type Tensor } from '../graph/index.ts';
 import type { AdamForm } from './adam-forms.ts';
-import { ruleAround } from './eight-bit-rule.ts';
+import { ruleAround } from './around-adams.ts';
 import type { ParameterInfo, StateSpec, UpdateRule } from './optimizer.ts';
 import type { Piece, PieceContext } from './pieces.ts';
 import type { Projection } from './projection.ts';
@@ -43,11 +43,11 @@ export function inSubspace(space: Subspace, inner: Piece, lift: Lift): Piece {
   };
 }
 
-/** A weight moved by Adam in a subspace on 8-bit moments; `tail` makes a step of the direction. */
-export function narrowSubspaceRule(
+/** A weight moved by Adam in a subspace; `tail` makes a step of the direction. */
+export function subspaceRule(
   parameter: ParameterInfo,
   space: Subspace,
-  form: AdamForm,
+  adam: { readonly form: AdamForm; readonly bits: 8 | 32 },
   lift: Lift,
   tail: Piece,
 ): UpdateRule {
@@ -64,6 +64,6 @@ export function narrowSubspaceRule(
       },
       prepare: space.prepare,
     },
-    { low: { form, shape: space.shape, bits: 8 } },
+    { low: { ...adam, shape: space.shape } },
   );
 }
