@@ -1,14 +1,14 @@
 import { array, type NDArray, sizeOf } from './array.ts';
 import { constant, constantValue, fill, filledWith } from './constant.ts';
-import { mul } from './elementwise.ts';
 import { asMatmul, matmul } from './matmul.ts';
 import { reshape } from './shape.ts';
+import { moveSingle } from './singles.ts';
 import { apply, type Node, rank, sameShape, type Tensor } from './tensor.ts';
 
 /** Constants larger than this are not folded: the folded value would be stored. */
 const FOLD_LIMIT = 65_536;
 
-/** How often a tensor of the program is read; an output counts as read. */
+/** How often a tensor of the program is read, or what has taken its place; an output counts as read. */
 export type Uses = ReadonlyMap<Tensor, number>;
 
 type Rule = (node: Node, inputs: readonly Tensor[], uses: Uses) => Tensor | undefined;
@@ -21,8 +21,7 @@ const rules: Rule[] = [
   transposeProduct,
   foldOperandFactors,
   foldScales,
-  sinkSingles,
-  liftSingles,
+  moveSingle,
 ];
 
 /**
@@ -172,35 +171,4 @@ function foldScales(node: Node, inputs: readonly Tensor[]): Tensor | undefined {
   const inner = factored(x);
   if (factor === undefined || !inner || !safe(inner.factor * factor)) return undefined;
   return apply(node.op, [inner.source, fill([], inner.factor * factor, x.dtype)])[0];
-}
-
-/** A tensor as a single number, known only when the program runs, times another tensor; if it is that. */
-function singled(t: Tensor): { source: Tensor; single: Tensor } | undefined {
-  if (t.node.op.name !== 'mul' || t.dtype !== 'float32') return undefined;
-  const [a, b] = t.node.inputs;
-  const [source, single] = rank(a) === 0 ? [b, a] : [a, b];
-  const known = filledWith(single) !== undefined;
-  return rank(single) === 0 && rank(source) > 0 && !known ? { source, single } : undefined;
-}
-
-/** s (A B) = (s A) B, where an operand is smaller than the product and nothing else reads that. */
-function sinkSingles(node: Node, inputs: readonly Tensor[], uses: Uses): Tensor | undefined {
-  const parts = singled(apply(node.op, inputs, node.attributes)[0]);
-  const product = parts && asMatmul(parts.source);
-  if (!product || uses.get(node.inputs[inputs.indexOf(parts.source)]) !== 1) return undefined;
-  const [a, b] = parts.source.node.inputs;
-  const first = sizeOf(a.shape) < sizeOf(b.shape);
-  if (sizeOf((first ? a : b).shape) >= sizeOf(parts.source.shape)) return undefined;
-  return first ? matmul(mul(a, parts.single), b, product) : matmul(a, mul(b, parts.single), product);
-}
-
-/** (s A) B = s (A B), where the product is smaller than the operand. */
-function liftSingles(node: Node, inputs: readonly Tensor[]): Tensor | undefined {
-  const product = asMatmul(node.outputs[0]);
-  if (!product) return undefined;
-  const [a, b] = inputs.map(singled);
-  const size = sizeOf(node.outputs[0].shape);
-  if (a && sizeOf(a.source.shape) > size) return mul(matmul(a.source, inputs[1], product), a.single);
-  if (b && sizeOf(b.source.shape) > size) return mul(matmul(inputs[0], b.source, product), b.single);
-  return undefined;
 }

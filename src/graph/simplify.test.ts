@@ -214,6 +214,48 @@ describe('products', () => {
   });
 });
 
+describe('a number known only when the program runs', () => {
+  const s = input('s', []);
+  const tall = input('tall', [6, 2]);
+  const long = input('long', [2, 8]);
+  /** Shapes that a multiplication by a number still has. */
+  const scaledShapes = (outputs: Record<string, Tensor>) =>
+    topological(Object.values(simplify(program(outputs)).outputs))
+      .filter(({ op, inputs }) => op.name === 'mul' && inputs.some((t) => t.shape.length === 0))
+      .map(({ outputs: [t] }) => t.shape);
+
+  it('multiplies the smaller operand of a product, or a product that is smaller', () => {
+    expect(scaledShapes({ y: mul(matmul(tall, long), s) })).toEqual([[6, 2]]);
+    expect(scaledShapes({ y: matmul(mul(long, s), transpose(long)) })).toEqual([[2, 2]]);
+    const product = matmul(tall, long);
+    expect(scaledShapes({ y: mul(product, s), product })).toEqual([[6, 8]]);
+  });
+
+  it('passes sums, rows that are broadcast and sums of squares', () => {
+    const row = input('row', [1, 8]);
+    const big = input('big', [6, 8]);
+    const step = add(matmul(tall, long), mul(mul(big, s), row));
+    expect(scaledShapes({ y: mul(step, s) })).toEqual([
+      [6, 2],
+      [1, 8],
+      [1, 8],
+    ]);
+    const clipped = mul(big, s);
+    expect(scaledShapes({ y: sum(mul(clipped, clipped), 0, true) })).toEqual([[], [1, 8]]);
+  });
+
+  it('keeps every value there', () => {
+    const row = input('row', [1, 3]);
+    const clipped = mul(x, s);
+    const squares = sum(mul(clipped, clipped), 0, true);
+    const step = add(matmul(x, w), mul(clipped, div(row, squares)));
+    const p = program({ y: sub(y, mul(step, s)), z: matmul(mul(x, s), transpose(y)), squares });
+    const own = { ...feeds, s: array([0.375], []), row: array([1, -2, 0.5], [1, 3]) };
+    const [before, after] = [evaluate(p, own), evaluate(simplify(p), own)];
+    for (const name of Object.keys(before)) close(after[name], before[name]);
+  });
+});
+
 describe('constants', () => {
   it('fold, alone and with filled tensors', () => {
     const c = constant(array([1, 2, 3, 4, 5, 6], [2, 3]));

@@ -16,13 +16,15 @@ export function simplify(p: Program): Program {
     const inputs = node.inputs.map((t) => replaced.get(t)!);
     const outputs = rebuild(node, inputs, seen, uses);
     node.outputs.forEach((t, i) => {
-      replaced.set(t, outputs[i]);
+      const own = outputs[i];
+      if (own !== t) uses.set(own, (uses.get(own) ?? 0) + (uses.get(t) ?? 0));
+      replaced.set(t, own);
     });
   }
   return program(Object.fromEntries(Object.entries(p.outputs).map(([k, t]) => [k, replaced.get(t)!])));
 }
 
-function countUses(p: Program, order: readonly Node[]): Uses {
+function countUses(p: Program, order: readonly Node[]): Map<Tensor, number> {
   const uses = new Map<Tensor, number>();
   for (const t of [...Object.values(p.outputs), ...order.flatMap((node) => node.inputs)])
     uses.set(t, (uses.get(t) ?? 0) + 1);
