@@ -7,8 +7,10 @@ import { max, sum } from './reduce.ts';
 import { concat, reshape, slice } from './shape.ts';
 import { shapeError, type Tensor } from './tensor.ts';
 
-/** Logits held at once, in bytes. A product over few rows re-reads the whole head, so chunks are not tiny. */
-const CHUNK_BYTES = 64 * 2 ** 20;
+/** Logits of a chunk, in bytes, and more where these are few rows: each product re-reads the whole head. */
+const CHUNK_BYTES = 32 * 2 ** 20;
+const FEW_ROWS = 256;
+const MOST_BYTES = 2 * CHUNK_BYTES;
 
 /** One chunk of rows: its operands, what its loss needed, and what its gradients are made of. */
 interface Chunk {
@@ -30,7 +32,7 @@ interface Chunk {
  * @param weight  output head [V, d]
  * @param targets int64 [N], any valid id where the weight is 0
  * @param weights float [N], e.g. mask / number of targets
- * @param options `bias` [V]; `rows` in a chunk (default: logits of at most 64 MiB)
+ * @param options `bias` [V]; `rows` in a chunk (default: logits of 32 to 64 MiB)
  */
 export function linearCrossEntropy(
   h: Tensor,
@@ -42,7 +44,7 @@ export function linearCrossEntropy(
   const [count, width] = h.shape;
   const [vocabulary] = weight.shape;
   if (weight.shape[1] !== width) throw shapeError('linearCrossEntropy', [h, weight], 'the widths differ');
-  const limit = options.rows ?? Math.max(1, Math.floor(CHUNK_BYTES / (4 * vocabulary)));
+  const limit = options.rows ?? chunkRows(vocabulary);
   const { bias } = options;
   const number = Math.ceil(count / Math.min(limit, count));
   const rows = Math.ceil(count / number);
@@ -61,6 +63,11 @@ export function linearCrossEntropy(
     );
     return [head.h, head.weight, mul(losses, g), head.bias];
   });
+}
+
+function chunkRows(vocabulary: number): number {
+  const within = (bytes: number) => Math.max(1, Math.floor(bytes / (4 * vocabulary)));
+  return Math.max(within(CHUNK_BYTES), Math.min(FEW_ROWS, within(MOST_BYTES)));
 }
 
 function chunk(x: Tensor, weight: Tensor, ids: Tensor, weights: Tensor, bias?: Tensor): Chunk {

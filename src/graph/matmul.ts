@@ -1,11 +1,11 @@
-import { sizeOf } from './array.ts';
+import { type Shape, sizeOf } from './array.ts';
 import { broadcastIndex, broadcastShapes } from './broadcast.ts';
 import { add, mul } from './elementwise.ts';
 import { reference } from './evaluate-helpers.ts';
 import type { OnnxBuilder } from './onnx.ts';
 import { sumTo } from './reduce.ts';
 import { reshape } from './shape.ts';
-import { apply, type Node, type Op, rank, shapeError, type Tensor } from './tensor.ts';
+import { apply, type Node, type Op, rank, sameShape, shapeError, type Tensor } from './tensor.ts';
 
 interface MatmulAttributes {
   transA: boolean;
@@ -83,6 +83,38 @@ const matmulOp: Op = {
     return [out];
   },
 };
+
+/** A product of matrices and a matrix that is added to it, in one operator: the product itself is never held. */
+const matmulAddOp: Op = {
+  name: 'matmulAdd',
+  infer: (_inputs, { shape }) => [{ shape: shape as Shape, dtype: 'float32' }],
+  lower: (node, builder) => {
+    const { transA, transB, alpha } = node.attributes as unknown as MatmulAttributes;
+    builder.emitFor(node, 'Gemm', {
+      transA: transA ? 1 : 0,
+      transB: transB ? 1 : 0,
+      alpha: { float: alpha },
+    });
+  },
+  evaluate: (node, [a, b, c]) => {
+    const product = apply(matmulOp, node.inputs.slice(0, 2), node.attributes)[0].node;
+    const [out] = matmulOp.evaluate(product, [a, b]);
+    for (let i = 0; i < c.data.length; i++) out.data[i] = Number(out.data[i]) + Number(c.data[i]);
+    return [out];
+  },
+};
+
+/**
+ * `product + c` as one operator, where that is a product of two matrices and c a matrix of its shape; for the
+ * simplifier, behind which nothing is differentiated any more.
+ */
+export function matmulAdd(product: Tensor, c: Tensor): Tensor | undefined {
+  const attributes = asMatmul(product);
+  const [a, b] = product.node.inputs;
+  const fits = attributes && rank(a) === 2 && rank(b) === 2 && sameShape(product.shape, c.shape);
+  if (!fits || product.dtype !== 'float32') return undefined;
+  return apply(matmulAddOp, [a, b, c], { ...attributes, shape: product.shape })[0];
+}
 
 /** Below this many rows of B a part is not worth a thread. */
 const SMALLEST_PART = 64;

@@ -1,6 +1,6 @@
 import { array, type NDArray, sizeOf } from './array.ts';
 import { constant, constantValue, fill, filledWith } from './constant.ts';
-import { asMatmul, matmul } from './matmul.ts';
+import { asMatmul, matmul, matmulAdd } from './matmul.ts';
 import { reshape } from './shape.ts';
 import { moveSingle } from './singles.ts';
 import { apply, type Node, rank, sameShape, type Tensor } from './tensor.ts';
@@ -22,6 +22,7 @@ const rules: Rule[] = [
   foldOperandFactors,
   foldScales,
   moveSingle,
+  addInProduct,
 ];
 
 /**
@@ -171,4 +172,11 @@ function foldScales(node: Node, inputs: readonly Tensor[]): Tensor | undefined {
   const inner = factored(x);
   if (factor === undefined || !inner || !safe(inner.factor * factor)) return undefined;
   return apply(node.op, [inner.source, fill([], inner.factor * factor, x.dtype)])[0];
+}
+
+/** A product that is only added to something, in one operator with the addition. */
+function addInProduct(node: Node, [a, b]: readonly Tensor[], uses: Uses): Tensor | undefined {
+  if (node.op.name !== 'add') return undefined;
+  const once = (t: Tensor) => uses.get(t) === 1;
+  return (once(a) ? matmulAdd(a, b) : undefined) ?? (once(b) ? matmulAdd(b, a) : undefined);
 }

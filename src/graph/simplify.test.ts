@@ -208,6 +208,15 @@ describe('products', () => {
     expect(onnxTypes(program({ y: transpose(product), product }))).toEqual(['FusedMatMul', 'Transpose']);
   });
 
+  it('take in what they are added to, where nothing else reads them', () => {
+    const product = matmul(x, w, { alpha: 0.5 });
+    expect(onnxTypes(program({ z: add(y, product) }))).toEqual(['Gemm']);
+    expect(onnxTypes(program({ z: add(product, y), product }))).toEqual(['FusedMatMul', 'Add']);
+    expect(onnxTypes(program({ z: add(product, input('row', [3])) }))).toEqual(['FusedMatMul', 'Add']);
+    const p = program({ z: add(matmul(y, x, { transB: true }), matmul(x, y, { transB: true })) });
+    close(evaluate(simplify(p), feeds).z, evaluate(p, feeds).z);
+  });
+
   it('keep a transpose that is no swap of the last two axes', () => {
     const q = input('q', [2, 4, 3]);
     expect(onnxTypes(program({ y: matmul(transpose(q, [1, 0, 2]), w) }))).toEqual(['Transpose', 'MatMul']);

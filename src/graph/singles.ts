@@ -1,10 +1,10 @@
 import { sizeOf } from './array.ts';
 import { filledWith } from './constant.ts';
-import { add, mul, sub } from './elementwise.ts';
+import { mul } from './elementwise.ts';
 import { asMatmul, matmul } from './matmul.ts';
 import { sum } from './reduce.ts';
 import type { Uses } from './rewrite.ts';
-import { type Node, rank, type Tensor } from './tensor.ts';
+import { apply, type Node, rank, type Tensor } from './tensor.ts';
 
 /**
  * Moves a single number that is known only when the program runs (a rate, a clipping factor) to where it multiplies
@@ -45,18 +45,17 @@ function multiplied([a, b]: readonly Tensor[], uses: Uses): Tensor | undefined {
 /** t times the number, where nothing as large as t needs to be multiplied for it and nothing else reads t. */
 function absorbed(t: Tensor, single: Tensor, uses: Uses): Tensor | undefined {
   if ((uses.get(t) ?? 1) > 1) return undefined;
-  const [a, b] = t.node.inputs;
-  const product = asMatmul(t);
-  if (product || t.node.op.name === 'mul') {
-    const least = smaller(a, b) ? a : b;
-    if (!smaller(least, t)) return undefined;
-    const scaled = mul(least, single);
-    const [x, y] = least === a ? [scaled, b] : [a, scaled];
-    return product ? matmul(x, y, product) : mul(x, y);
-  }
-  if (t.node.op.name !== 'add' && t.node.op.name !== 'sub') return undefined;
-  const [x, y] = [absorbed(a, single, uses), absorbed(b, single, uses)];
-  return x && y && (t.node.op.name === 'add' ? add(x, y) : sub(x, y));
+  const { op, attributes, inputs } = t.node;
+  const every = (list: readonly (Tensor | undefined)[]) =>
+    list.includes(undefined) ? undefined : apply(op, list as Tensor[], attributes)[0];
+  const each = (list: readonly Tensor[]) => list.map((x) => absorbed(x, single, uses));
+  if (op.name === 'add' || op.name === 'sub') return every(each(inputs));
+  if (!asMatmul(t) && op.name !== 'mul' && op.name !== 'matmulAdd') return undefined;
+  const [a, b, ...added] = inputs;
+  const least = smaller(a, b) ? a : b;
+  if (!smaller(least, t)) return undefined;
+  const scaled = mul(least, single);
+  return every([...(least === a ? [scaled, b] : [a, scaled]), ...each(added)]);
 }
 
 /** (s A) B = s (A B), where the product is smaller than the operand. */

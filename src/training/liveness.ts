@@ -12,9 +12,11 @@ export interface ProgramMemory {
   readonly nodes: number;
 }
 
-/** A buffer: one result, with the views of it and the results that overwrite it. */
+/** A buffer: one result, with the views of it and the results that are given its memory later. */
 interface Buffer {
   readonly bytes: number;
+  /** Results of this type and shape may take its memory when nothing reads it any more. */
+  readonly kind: string;
   /** Position of the last operator that reads it; infinite for outputs. */
   last: number;
   /** Fed, provided by the caller, or a constant of the program. */
@@ -22,8 +24,9 @@ interface Buffer {
 }
 
 /**
- * Walks a program in the order in which ONNX Runtime runs it and counts what is alive, without running it. A view takes
- * no memory; an elementwise result takes the place of an operand that nothing reads later.
+ * Walks a program in the order in which ONNX Runtime runs it and counts what is held, without running it. A view takes no
+ * memory, the result of a few operators that of their operand. Any other takes that of a dead result of its shape, if
+ * there is one: as this is planned ahead, such memory is held until the last of its results is dead.
  *
  * @param provided names of outputs that are written into arrays of the caller
  */
@@ -68,15 +71,25 @@ function assignBuffers(
   const lastRead = new Map<Tensor, number>();
   for (const [at, node] of order.entries()) for (const t of node.inputs) lastRead.set(t, at);
   const buffers = new Map<Tensor, Buffer>();
-  for (const [at, node] of order.entries())
+  const dead = new Map<string, Buffer[]>();
+  for (const [at, node] of order.entries()) {
     for (const t of node.outputs) {
       const name = outputs.get(t);
       const last = name === undefined ? (lastRead.get(t) ?? at) : Number.POSITIVE_INFINITY;
-      const shared = name === undefined ? sharedBuffer(node, t, at, buffers) : undefined;
-      if (shared) shared.last = Math.max(shared.last, last);
       const outside = isOutside(node) || (name !== undefined && provided.has(name));
-      buffers.set(t, shared ?? { bytes: bytesOf(t), last, outside });
+      const kind = `${t.dtype}[${t.shape}]`;
+      const shared =
+        name === undefined && !outside
+          ? (sharedBuffer(node, at, buffers) ?? dead.get(kind)?.pop())
+          : undefined;
+      if (shared) shared.last = Math.max(shared.last, last);
+      buffers.set(t, shared ?? { bytes: bytesOf(t), kind, last, outside });
     }
+    const done = new Set([...node.inputs, ...node.outputs].map((t) => buffers.get(t)!));
+    for (const buffer of done)
+      if (buffer.last === at && !buffer.outside)
+        dead.set(buffer.kind, [...(dead.get(buffer.kind) ?? []), buffer]);
+  }
   return buffers;
 }
 
@@ -84,18 +97,15 @@ function isOutside(node: Node): boolean {
   return isInput(node.outputs[0]) || node.op.name === 'constant' || node.op.name === 'fill';
 }
 
+/** Operators of ONNX Runtime's CPU provider that write over their operand; sums, products and roots do not. */
+const OVERWRITING: ReadonlySet<string> = new Set(['relu', 'tanh', 'sigmoid', 'scatterAdd']);
+
 /** The operand's buffer that a result needs no memory beside. */
-function sharedBuffer(
-  node: Node,
-  result: Tensor,
-  at: number,
-  buffers: ReadonlyMap<Tensor, Buffer>,
-): Buffer | undefined {
-  if (node.op.name === 'reshape') return buffers.get(node.inputs[0]);
-  if (!node.op.elementwise || node.op.name === 'where') return undefined;
-  return node.inputs
-    .map((t) => buffers.get(t)!)
-    .find((b) => !b.outside && b.last === at && b.bytes === bytesOf(result));
+function sharedBuffer(node: Node, at: number, buffers: ReadonlyMap<Tensor, Buffer>): Buffer | undefined {
+  const operand = buffers.get(node.inputs[0]);
+  if (!operand || operand.outside) return node.op.name === 'reshape' ? operand : undefined;
+  if (node.op.name === 'reshape') return operand;
+  return OVERWRITING.has(node.op.name) && operand.last === at ? operand : undefined;
 }
 
 /**
