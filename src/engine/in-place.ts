@@ -25,6 +25,10 @@ export function inPlace(p: Program): ReadonlyMap<string, ReadonlySet<string>> {
   return places;
 }
 
+function isProduct(node: Node): boolean {
+  return node.op.name === 'matmul';
+}
+
 function isView(node: Node): boolean {
   return node.op.name === 'reshape';
 }
@@ -43,9 +47,9 @@ function isLast(node: Node, readers: readonly Node[], views: ReadonlySet<Tensor>
   const read = node.inputs.filter((t) => views.has(t));
   if (!read.every((t) => sameShape(t.shape, result.shape))) return false;
   // ONNX Runtime makes one operator of a sum and the product under it, which then reads while it writes.
-  const fused = new Set(node.op.name === 'add' ? node.inputs.map((t) => t.node) : []);
+  const fused = node.op.name === 'add' ? node.inputs.map((t) => t.node).filter(isProduct) : [];
   const before = ancestors(node);
-  return readers.every((reader) => reader === node || (before.has(reader) && !fused.has(reader)));
+  return readers.every((reader) => reader === node || (before.has(reader) && !fused.includes(reader)));
 }
 
 function ancestors(node: Node): ReadonlySet<Node> {
