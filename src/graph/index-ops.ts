@@ -1,7 +1,8 @@
 import { type NDArray, type Shape, sizeOf } from './array.ts';
 import { fill } from './constant.ts';
+import { cast, mul } from './elementwise.ts';
 import { coordinates, dot, reference, strides } from './evaluate-helpers.ts';
-import { expand, reshape } from './shape.ts';
+import { expand, reshape, slice } from './shape.ts';
 import { apply, normalizeAxis, type Op, rank, sameShape, shapeError, size, type Tensor } from './tensor.ts';
 
 function requireIndices(op: string, inputs: readonly Tensor[], indices: Tensor): void {
@@ -43,9 +44,12 @@ export function gather(table: Tensor, indices: Tensor): Tensor {
 export function scatterRows(updates: Tensor, indices: Tensor, shape: Shape): Tensor {
   const width = sizeOf(shape.slice(1));
   const rows = size(indices);
-  const at = expand(reshape(indices, [rows, 1]), [rows, width]);
-  const zero = fill([shape[0], width], 0, updates.dtype);
-  return reshape(scatterAdd(zero, at, reshape(updates, [rows, width]), 0), shape);
+  const column = reshape(indices, [rows, 1]);
+  const at = expand(column, [rows, width]);
+  // ONNX Runtime would compute zeros once, when it compiles, and hold them ever after: as many as a vocabulary has weights.
+  const zero = cast(mul(slice(column, 0, 0, 1), 0), updates.dtype);
+  const zeros = expand(zero, [shape[0], width]);
+  return reshape(scatterAdd(zeros, at, reshape(updates, [rows, width]), 0), shape);
 }
 
 const gatherElementsOp: Op = {
