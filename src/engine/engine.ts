@@ -4,7 +4,7 @@ import { BYTES, sizeOf, zeros } from '../graph/array.ts';
 import { type InputSpec, type Program, simplify, toOnnx } from '../graph/index.ts';
 import type { TensorType } from '../graph/tensor.ts';
 import { checkFeeds, checkOutputs, covers, type Feeds, overlap } from './feeds.ts';
-import { inPlace } from './in-place.ts';
+import { inPlace, type MayOverwrite } from './in-place.ts';
 import { Ledger } from './ledger.ts';
 import { loadRuntime, type Runtime } from './runtime.ts';
 import { runWithheld, WITHHELD } from './withheld.ts';
@@ -82,7 +82,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
         shared.session.catch(() => sessions.delete(key));
       }
       shared.users++;
-      const names = { inputs, outputs, places: inPlace(simplified) };
+      const names = { inputs, outputs, mayOverwrite: inPlace(simplified) };
       const run = runner(runtime, await shared.session, program, names);
       return { inputs: program.inputs, run, release: once(() => leave(sessions, key)) };
     },
@@ -120,22 +120,21 @@ type NameMap = readonly { name: string; onnx: string }[];
 interface Names {
   readonly inputs: NameMap;
   readonly outputs: NameMap;
-  /** Inputs that an output may be written over. */
-  readonly places: ReturnType<typeof inPlace>;
+  readonly mayOverwrite: MayOverwrite;
 }
 
 function runner(
   runtime: Runtime,
   session: InferenceSession,
   program: Program,
-  { inputs, outputs, places }: Names,
+  { inputs, outputs, mayOverwrite }: Names,
 ): Executable['run'] {
   return async (feeds, into = {}) => {
     checkFeeds(program.inputs, feeds);
     checkOutputs(program.outputs, into);
     const ortFeeds: Record<string, OrtTensor> = {};
     for (const { name, onnx } of inputs) ortFeeds[onnx] = runtime.tensor(feeds[name]);
-    const direct = runtime.writesOutputs ? directOutputs(feeds, into, places) : new Set();
+    const direct = runtime.writesOutputs ? directOutputs(feeds, into, mayOverwrite) : new Set();
     const fetches: Record<string, OrtTensor | null> = {};
     const named: Record<string, NDArray> = {};
     for (const { name, onnx } of outputs) {
@@ -163,7 +162,7 @@ function runner(
  * Outputs that the session may write into the caller's array itself. One that shares memory with another output, or with
  * a feed that it may not be written over, is not among them: something could still read what is written over.
  */
-function directOutputs(feeds: Feeds, into: Feeds, places: Names['places']): Set<string> {
+function directOutputs(feeds: Feeds, into: Feeds, mayOverwrite: MayOverwrite): Set<string> {
   // By buffer: only arrays of one buffer can share memory, and a step may have thousands.
   const taken = new Map<ArrayBufferLike, { array: NDArray; feed?: string }[]>();
   const take = (array: NDArray, feed?: string) => {
@@ -176,7 +175,7 @@ function directOutputs(feeds: Feeds, into: Feeds, places: Names['places']): Set<
   const direct = new Set<string>();
   for (const [name, array] of Object.entries(into)) {
     const allowed = (other: { array: NDArray; feed?: string }) =>
-      other.feed !== undefined && places.get(name)?.has(other.feed) && covers(array, other.array);
+      other.feed !== undefined && covers(array, other.array) && mayOverwrite(name, other.feed);
     const others = taken.get(array.data.buffer) ?? [];
     if (others.every((other) => !overlap(array, other.array) || allowed(other))) direct.add(name);
     take(array);

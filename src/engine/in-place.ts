@@ -4,25 +4,33 @@ import { type Node, sameShape, type Tensor, topological } from '../graph/tensor.
 /** Operators whose result ONNX Runtime may write over an operand, element by element. */
 const OVERWRITING: ReadonlySet<string> = new Set(['add', 'sub', 'mul', 'div']);
 
+/** Whether an output may be written over the memory of an input, both by name. */
+export type MayOverwrite = (output: string, input: string) => boolean;
+
 /**
- * Inputs over whose memory an output may be written, by the output's name: nothing reads them after the operator that
- * gives the output has begun, and that operator itself reads an element only before it writes it.
+ * An output may be written over an input that nothing reads after the operator that gives the output has begun, if that
+ * operator itself reads an element only before it writes it.
  * @param p simplified, as it is lowered
  */
-export function inPlace(p: Program): ReadonlyMap<string, ReadonlySet<string>> {
-  const order = topological(Object.values(p.outputs));
+export function inPlace(p: Program): MayOverwrite {
+  const known = new Map<string, boolean>();
   const outputs = new Set(Object.values(p.outputs));
-  const inputs = order.filter((node) => isInput(node.outputs[0])).map((node) => node.outputs[0]);
-  const places = new Map<string, Set<string>>();
-  for (const x of inputs) {
-    const views = viewsOf(x, order);
-    if ([...views].some((view) => outputs.has(view))) continue;
-    const readers = order.filter((node) => !isView(node) && node.inputs.some((t) => views.has(t)));
-    for (const [name, output] of Object.entries(p.outputs))
-      if (sameShape(output.shape, x.shape) && output.dtype === x.dtype && isLast(output.node, readers, views))
-        places.set(name, (places.get(name) ?? new Set()).add(String(x.node.attributes.name)));
-  }
-  return places;
+  // Asked for few pairs if any: a step's program has thousands of operators, and writes over none of its inputs.
+  return (output, input) => {
+    const key = JSON.stringify([output, input]);
+    if (!known.has(key)) known.set(key, decide(p.outputs[output], input, outputs));
+    return known.get(key)!;
+  };
+}
+
+function decide(output: Tensor, input: string, outputs: ReadonlySet<Tensor>): boolean {
+  const order = topological([...outputs]);
+  const x = order.map((node) => node.outputs[0]).find((t) => isInput(t) && t.node.attributes.name === input);
+  if (!x || !sameShape(output.shape, x.shape) || output.dtype !== x.dtype) return false;
+  const views = viewsOf(x, order);
+  if ([...views].some((view) => outputs.has(view))) return false;
+  const readers = order.filter((node) => !isView(node) && node.inputs.some((t) => views.has(t)));
+  return isLast(output.node, readers, views);
 }
 
 function isProduct(node: Node): boolean {

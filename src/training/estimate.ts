@@ -62,7 +62,7 @@ const NODE_BYTES = 11.5e3;
 /** An update rule with its loop. */
 const RULE_BYTES = 30e3;
 /** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
-const ARENA = 1.1;
+const ARENA = 1.05;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks

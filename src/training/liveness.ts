@@ -6,6 +6,9 @@ import { type Node, topological } from '../graph/tensor.ts';
 export interface ProgramMemory {
   /** Most that intermediate results and outputs of its own take at once. */
   readonly peak: number;
+  /** Most that those take which the C library keeps when they are freed, and most that those take which it gives back. */
+  readonly kept: number;
+  readonly returned: number;
   /** Of it the constants, which stay as long as the program is compiled. */
   readonly constants: number;
   /** Operators. */
@@ -34,24 +37,32 @@ export function programMemory(p: Program, provided: ReadonlySet<string>): Progra
   const simplified = simplify(p);
   const order = runOrder(loweringOrder(simplified));
   const buffers = assignBuffers(simplified, order, provided);
-  const ends = new Map<number, number>();
+  const ends = new Map<number, Buffer[]>();
   const begun = new Set<Buffer>();
-  let alive = 0;
-  let peak = 0;
+  const alive = { peak: 0, kept: 0, returned: 0 };
+  const most = { ...alive };
+  const change = ({ bytes }: Buffer, sign: 1 | -1) => {
+    for (const name of ['peak', bytes < GIVEN_BACK ? 'kept' : 'returned'] as const) {
+      alive[name] += sign * bytes;
+      most[name] = Math.max(most[name], alive[name]);
+    }
+  };
   for (const [at, node] of order.entries()) {
     for (const t of node.outputs) {
       const buffer = buffers.get(t)!;
       if (buffer.outside || begun.has(buffer)) continue;
       begun.add(buffer);
-      alive += buffer.bytes;
-      ends.set(buffer.last, (ends.get(buffer.last) ?? 0) + buffer.bytes);
+      change(buffer, 1);
+      ends.set(buffer.last, [...(ends.get(buffer.last) ?? []), buffer]);
     }
-    peak = Math.max(peak, alive);
-    alive -= ends.get(at) ?? 0;
+    for (const buffer of ends.get(at) ?? []) change(buffer, -1);
   }
   const constants = constantBytes(order);
-  return { peak: peak + constants, constants, nodes: order.length };
+  return { ...most, peak: most.peak + constants, constants, nodes: order.length };
 }
+
+/** From this size on glibc returns what is freed to the system (`DEFAULT_MMAP_THRESHOLD_MAX`); smaller blocks it may keep. */
+const GIVEN_BACK = 32 * 2 ** 20;
 
 function bytesOf(t: Tensor): number {
   return sizeOf(t.shape) * BYTES[t.dtype];

@@ -10,7 +10,7 @@ import { traceWhole } from './whole.ts';
 export interface StepMemory {
   /** One a compiled program. */
   readonly programs: readonly ProgramMemory[];
-  /** Most that programs take at once: those that run in turn give their memory back. */
+  /** Most that programs take at once. */
   readonly peak: number;
   /** Hidden states between programs. */
   readonly between: number;
@@ -43,8 +43,10 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const hidden = stages.map(({ forward }) => (forward ? bytes(forward.outputs.y.shape) : 0));
   return {
     programs,
+    // Programs give their memory back in turn, but the small blocks of one lie idle while another has its large ones.
     peak:
-      Math.max(...programs.map((p) => p.peak - p.constants)) +
+      Math.max(...programs.map((p) => p.kept)) +
+      Math.max(...programs.map((p) => p.returned)) +
       programs.reduce((bytes, p) => bytes + p.constants, 0),
     // All that go forward are kept; two of those that come back take turns.
     between: hidden.reduce((a, b) => a + b, 0) + 2 * Math.max(...hidden),
