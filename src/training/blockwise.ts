@@ -42,16 +42,14 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
     async step(feeds, shape, draw, { consume, observe, resting }) {
       const { moving, changed } = turns(resting);
       const ended = changed ? [...plans.values()] : [];
-      if (changed) {
-        plans.clear();
-        buffers.clear();
-      }
+      if (changed) plans.clear();
       const key = shapeKey(shape, observe !== undefined);
       if (!plans.has(key))
         plans.set(key, compileStages(moving, shape, observe !== undefined, options.shareGradients ?? false));
       const stages = await plans.get(key)!;
       // Turns have most of their programs in common: the last one's go when this one's are there.
       for (const plan of ended) await releaseStages(await plan);
+      if (changed) keepPlaces(stages, buffers);
       const hold = (name: string, shape: Shape) => heldArray(name, shape, buffers);
       const run: Run = (stretch, own, into) =>
         stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
@@ -90,6 +88,19 @@ function heldArray(place: string, shape: Shape, buffers: Map<string, NDArray>): 
   return array;
 }
 
+/** Lets go of gradients' arrays that these stages have no place for; what is kept spares the next turn new ones. */
+function keepPlaces(stages: readonly Stage[], buffers: Map<string, NDArray>): void {
+  const wanted = new Set(stages.flatMap(({ places }) => places));
+  for (const name of [...buffers.keys()]) if (!wanted.has(name) && !isHidden(name)) buffers.delete(name);
+}
+
+/** Places of hidden states and of what comes back for them, which all turns have in common. */
+const HIDDEN = 'hidden:';
+
+function isHidden(place: string): boolean {
+  return place.startsWith(HIDDEN);
+}
+
 /** Arrays for a stage's gradients. */
 function gradientArrays(
   { trains, places }: Stage,
@@ -113,7 +124,7 @@ async function forward(setup: Setup, stages: readonly Stage[], run: Run, hold: H
   let x: NDArray | undefined;
   for (const [i, stage] of stages.entries()) {
     if (!stage.forward) continue;
-    const y = hold(`hidden:${i}`, stage.hidden!);
+    const y = hold(`${HIDDEN}${i}`, stage.hidden!);
     x = (await run(stage.forward, x ? { [X]: x } : {}, { y })).y;
     inputs[i + 1] = x;
     setup.engine.ledger.hold('activations', `stage:${i + 1}`, x.data.byteLength);
@@ -138,7 +149,7 @@ async function backward(
     if (stage.backward) {
       const own = { ...(inputs[i] ? { [X]: inputs[i] } : {}), ...(dy ? { [DY]: dy } : {}) };
       // Two that take turns: a stage reads the one and writes the other.
-      const dx = stage.passes && { dx: hold(`dx:${i % 2}`, stages[i - 1].hidden!) };
+      const dx = stage.passes && { dx: hold(`${HIDDEN}back/${i % 2}`, stages[i - 1].hidden!) };
       const result = await run(stage.backward, own, { ...lend(i), ...dx });
       handObserved(result, observe);
       if (result.loss) loss = Number(result.loss.data[0]);

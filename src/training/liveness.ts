@@ -9,6 +9,8 @@ export interface ProgramMemory {
   /** Most that those take which the C library keeps when they are freed, and most that those take which it gives back. */
   readonly kept: number;
   readonly returned: number;
+  /** The largest block that may be kept. */
+  readonly largestKept: number;
   /** Of it the constants, which stay as long as the program is compiled. */
   readonly constants: number;
   /** Operators. */
@@ -58,7 +60,9 @@ export function programMemory(p: Program, provided: ReadonlySet<string>): Progra
     for (const buffer of ends.get(at) ?? []) change(buffer, -1);
   }
   const constants = constantBytes(order);
-  return { ...most, peak: most.peak + constants, constants, nodes: order.length };
+  const small = [...begun].map(({ bytes }) => bytes).filter((bytes) => bytes < GIVEN_BACK);
+  const largestKept = Math.max(0, ...small);
+  return { ...most, largestKept, peak: most.peak + constants, constants, nodes: order.length };
 }
 
 /** From this size on glibc returns what is freed to the system (`DEFAULT_MMAP_THRESHOLD_MAX`); smaller blocks it may keep. */

@@ -43,15 +43,30 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const hidden = stages.map(({ forward }) => (forward ? bytes(forward.outputs.y.shape) : 0));
   return {
     programs,
-    // Programs give their memory back in turn, but the small blocks of one lie idle while another has its large ones.
-    peak:
-      Math.max(...programs.map((p) => p.kept)) +
-      Math.max(...programs.map((p) => p.returned)) +
-      programs.reduce((bytes, p) => bytes + p.constants, 0),
+    peak: inTurn(programs) + programs.reduce((bytes, p) => bytes + p.constants, 0),
     // All that go forward are kept; two of those that come back take turns.
     between: hidden.reduce((a, b) => a + b, 0) + 2 * Math.max(...hidden),
     lent: totalBytes(lent.values()),
   };
+}
+
+/**
+ * Blocks of the largest size that glibc keeps of freed memory: it gives back what lies free at the end of its heap from twice
+ * that size on (`M_TRIM_THRESHOLD`), and little of what lies between; fitted.
+ */
+const KEPT_BLOCKS = 5;
+
+/** Programs give their memory back in turn, but small blocks of one lie idle while another has its large ones. */
+function inTurn(programs: readonly ProgramMemory[]): number {
+  const most = (of: (p: ProgramMemory) => number) => Math.max(...programs.map(of));
+  const idle = Math.min(
+    most((p) => p.kept),
+    KEPT_BLOCKS * most((p) => p.largestKept),
+  );
+  return Math.max(
+    most((p) => p.peak - p.constants),
+    idle + most((p) => p.returned),
+  );
 }
 
 /** Equal for programs that the engine compiles once. */
