@@ -1,10 +1,14 @@
-import { gemm } from './gemm.ts';
-import { collect, type Panels, subtractProduct, subtractRows } from './panels.ts';
+import {
+  BLOCK,
+  collect,
+  type Panels,
+  panelWorkspace,
+  subtractPanels,
+  subtractProduct,
+  subtractRows,
+} from './panels.ts';
 import { householder, type Reflectors } from './reflectors.ts';
 import { addRows, dots } from './vectors.ts';
-import { WORKSPACE, workspace } from './wasm-kernels.ts';
-
-const BLOCK = 32;
 
 export interface Bidiagonal {
   readonly d: Float64Array;
@@ -17,12 +21,10 @@ export interface Bidiagonal {
 
 /** Where things lie in the workspace, as indices of doubles; V, Y, X, U hold a vector of length n a row. */
 interface Layout extends Panels {
-  readonly a: number;
   readonly v: number;
   readonly y: number;
   readonly x: number;
   readonly u: number;
-  readonly column: number;
 }
 
 /**
@@ -32,33 +34,26 @@ interface Layout extends Panels {
  * @param source n x n, kept
  */
 export function bidiagonalize(source: Float64Array, n: number): Bidiagonal {
-  const w = layout(n);
-  w.f.set(source, w.a);
+  const [panels, [v, y, x, u]] = panelWorkspace(source, n, 4);
+  const w: Layout = { ...panels, v, y, x, u };
   const result: Bidiagonal = { d: new Float64Array(n), e: new Float64Array(n), q: [], p: [] };
   for (let start = 0; start < n; start += BLOCK) {
     const count = Math.min(BLOCK, n - start);
-    w.f.fill(0, w.v, w.weights);
+    w.f.fill(0, v, w.weights);
     const tauQ = new Float64Array(count);
     const tauP = new Float64Array(count);
     for (let i = 0; i < count; i++) {
       [tauQ[i], result.d[start + i]] = reduceColumn(w, start, i);
       if (start + i + 1 < n) [tauP[i], result.e[start + i]] = reduceRow(w, start, i, tauQ[i]);
     }
-    result.q.push(collect(w, w.v, start, tauQ));
-    if (start + 1 < n) result.p.push(collect(w, w.u, start + 1, tauP.subarray(0, n - 1 - start)));
-    updateTrailing(w, start + count, count);
+    result.q.push(collect(w, v, start, tauQ));
+    if (start + 1 < n) result.p.push(collect(w, u, start + 1, tauP.subarray(0, n - 1 - start)));
+    subtractPanels(w, start + count, count, [
+      [v, y],
+      [x, u],
+    ]);
   }
   return result;
-}
-
-function layout(n: number): Layout {
-  const panel = BLOCK * n;
-  const a = WORKSPACE / 8;
-  const v = a + n * n;
-  const weights = v + 4 * panel;
-  const column = weights + BLOCK;
-  const f = workspace(column + n - a);
-  return { f, n, a, v, y: v + panel, x: v + 2 * panel, u: v + 3 * panel, weights, column };
 }
 
 /** Makes v_i from column `start + i`, brought up to date; returns [tau, d]. */
@@ -98,18 +93,4 @@ function reduceRow(w: Layout, start: number, i: number, tauQ: number): [number, 
   subtractProduct(w, xi, next, u, x, i, ui, next);
   for (let j = xi; j < xi + size; j++) f[j] *= tauP;
   return [tauP, e];
-}
-
-function updateTrailing({ f, n, a, v, y, x, u }: Layout, next: number, count: number): void {
-  const size = n - next;
-  if (size <= 0) return;
-  const at = (offset: number, transposed: boolean) => ({
-    data: f,
-    offset: offset + next,
-    stride: n,
-    transposed,
-  });
-  const target = { data: f, offset: a + next * n + next, stride: n };
-  gemm(size, size, count, -1, at(v, true), at(y, false), target);
-  gemm(size, size, count, -1, at(x, true), at(u, false), target);
 }

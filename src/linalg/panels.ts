@@ -1,12 +1,50 @@
+import { gemm } from './gemm.ts';
 import { compact, type Reflectors } from './reflectors.ts';
 import { addRows, dots } from './vectors.ts';
+import { WORKSPACE, workspace } from './wasm-kernels.ts';
 
-/** The workspace of a blocked reduction, in which panels lie: a vector of length n a row; addresses are indices of doubles. */
+/** Columns that are reduced before the rest of the matrix is brought up to date. */
+export const BLOCK = 32;
+
+/** The workspace of a blocked reduction: the matrix and panels, a vector of length n a row; addresses are indices of doubles. */
 export interface Panels {
   readonly f: Float64Array;
   readonly n: number;
+  /** The matrix. */
+  readonly a: number;
   /** Room for a number a row of a panel. */
   readonly weights: number;
+  /** Room for a column of the matrix. */
+  readonly column: number;
+}
+
+/**
+ * Puts a matrix into the kernels' workspace.
+ * @param source n x n, kept
+ * @returns with the addresses of `count` panels, which lie one behind the other and end at `weights`
+ */
+export function panelWorkspace(source: Float64Array, n: number, count: number): [Panels, number[]] {
+  const a = WORKSPACE / 8;
+  const panels = Array.from({ length: count }, (_, i) => a + n * n + i * BLOCK * n);
+  const weights = a + n * n + count * BLOCK * n;
+  const column = weights + BLOCK;
+  const f = workspace(column + n - a);
+  f.set(source, a);
+  return [{ f, n, a, weights, column }, panels];
+}
+
+/** A := A - sum of X Y^T over pairs of panels, from row and column `next` on; `count` rows of the panels are filled. */
+export function subtractPanels(
+  { f, n, a }: Panels,
+  next: number,
+  count: number,
+  pairs: readonly (readonly [x: number, y: number])[],
+): void {
+  const size = n - next;
+  if (size <= 0) return;
+  const from = (panel: number) => ({ data: f, offset: panel + next, stride: n });
+  const target = from(a + next * n);
+  for (const [x, y] of pairs) gemm(size, size, count, -1, { ...from(x), transposed: true }, from(y), target);
 }
 
 /** weights[r] := element `at` of row r of a panel, changed in sign; then target -= sum of the rows of `panel` so weighted. */

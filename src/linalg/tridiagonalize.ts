@@ -1,10 +1,14 @@
-import { gemm } from './gemm.ts';
-import { collect, type Panels, subtractProduct, subtractRows } from './panels.ts';
+import {
+  BLOCK,
+  collect,
+  type Panels,
+  panelWorkspace,
+  subtractPanels,
+  subtractProduct,
+  subtractRows,
+} from './panels.ts';
 import { householder, type Reflectors } from './reflectors.ts';
 import { dots } from './vectors.ts';
-import { WORKSPACE, workspace } from './wasm-kernels.ts';
-
-const BLOCK = 32;
 
 export interface Tridiagonal {
   readonly d: Float64Array;
@@ -16,10 +20,8 @@ export interface Tridiagonal {
 
 /** Where things lie in the workspace, as indices of doubles. */
 interface Layout extends Panels {
-  readonly a: number;
   readonly v: number;
   readonly w: number;
-  readonly column: number;
 }
 
 /**
@@ -29,28 +31,22 @@ interface Layout extends Panels {
  * @param source n x n, kept; both triangles count
  */
 export function tridiagonalize(source: Float64Array, n: number): Tridiagonal {
-  const l = layout(n);
-  l.f.set(source, l.a);
+  const [panels, [v, w]] = panelWorkspace(source, n, 2);
+  const l: Layout = { ...panels, v, w };
   const result: Tridiagonal = { d: new Float64Array(n), e: new Float64Array(n), q: [] };
   for (let start = 0; start < n - 1; start += BLOCK) {
     const count = Math.min(BLOCK, n - 1 - start);
-    l.f.fill(0, l.v, l.weights);
+    l.f.fill(0, v, l.weights);
     const taus = new Float64Array(count);
     for (let i = 0; i < count; i++) [taus[i], result.d[start + i], result.e[start + i]] = reduce(l, start, i);
-    result.q.push(collect(l, l.v, start + 1, taus));
-    updateTrailing(l, start + count, count);
+    result.q.push(collect(l, v, start + 1, taus));
+    subtractPanels(l, start + count, count, [
+      [v, w],
+      [w, v],
+    ]);
   }
   if (n > 0) result.d[n - 1] = l.f[l.a + n * n - 1];
   return result;
-}
-
-function layout(n: number): Layout {
-  const panel = BLOCK * n;
-  const a = WORKSPACE / 8;
-  const v = a + n * n;
-  const weights = v + 2 * panel;
-  const column = weights + BLOCK;
-  return { f: workspace(column + n - a), n, a, v, w: v + panel, weights, column };
 }
 
 /** Makes v_i and w_i from column `start + i`, brought up to date; returns [tau, d, e]. */
@@ -76,18 +72,4 @@ function reduce(l: Layout, start: number, i: number): [number, number, number] {
   const along = 0.5 * tau * tau * inner;
   for (let j = 0; j < n - next; j++) f[wi + j] = tau * f[wi + j] - along * f[vi + j];
   return [tau, d, e];
-}
-
-/** A := A - V W^T - W V^T from row and column `next` on. */
-function updateTrailing({ f, n, a, v, w }: Layout, next: number, count: number): void {
-  const size = n - next;
-  const at = (offset: number, transposed: boolean) => ({
-    data: f,
-    offset: offset + next,
-    stride: n,
-    transposed,
-  });
-  const target = { data: f, offset: a + next * n + next, stride: n };
-  gemm(size, size, count, -1, at(v, true), at(w, false), target);
-  gemm(size, size, count, -1, at(w, true), at(v, false), target);
 }

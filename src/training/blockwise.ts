@@ -91,15 +91,12 @@ function heldArray(place: string, shape: Shape, buffers: Map<string, NDArray>): 
 /** Lets go of gradients' arrays that these stages have no place for; what is kept spares the next turn new ones. */
 function keepPlaces(stages: readonly Stage[], buffers: Map<string, NDArray>): void {
   const wanted = new Set(stages.flatMap(({ places }) => places));
-  for (const name of [...buffers.keys()]) if (!wanted.has(name) && !isHidden(name)) buffers.delete(name);
+  for (const name of [...buffers.keys()])
+    if (!wanted.has(name) && !name.startsWith(HIDDEN)) buffers.delete(name);
 }
 
 /** Places of hidden states and of what comes back for them, which all turns have in common. */
 const HIDDEN = 'hidden:';
-
-function isHidden(place: string): boolean {
-  return place.startsWith(HIDDEN);
-}
 
 /** Arrays for a stage's gradients. */
 function gradientArrays(

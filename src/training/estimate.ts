@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { compileLoop } from '../engine/index.ts';
-import type { NDArray } from '../graph/index.ts';
+import type { NDArray, Program } from '../graph/index.ts';
 import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
@@ -168,11 +168,16 @@ function updateBytes(rules: readonly UpdateRule[]): number {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   let bytes = 0;
   for (const rule of alike.values()) {
-    const own = ruleProgram(rule.parameters, rule);
-    const programs = rule.host ? (rule.host.programs?.() ?? []) : compileLoop(own) ? [] : [own];
-    for (const p of programs) bytes += programMemory(p, new Set(Object.keys(p.outputs))).peak;
+    for (const p of programsOf(rule)) bytes += programMemory(p, new Set(Object.keys(p.outputs))).peak;
   }
   return ARENA * bytes;
+}
+
+/** What ONNX Runtime runs of an update on a CPU. */
+function programsOf(rule: UpdateRule): readonly Program[] {
+  if (rule.host) return rule.host.programs?.() ?? [];
+  const own = ruleProgram(rule.parameters, rule);
+  return compileLoop(own) ? [] : [own];
 }
 
 /** The gradients that a form wants to see before it starts: of its layers, added up over batches, layer by layer. */

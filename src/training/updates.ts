@@ -261,7 +261,7 @@ export function ruleProgram(infos: readonly ParameterInfo[], phase: Phase): Prog
 async function move(compiled: Compiled, arrays: Record<string, NDArray>): Promise<void> {
   const feeds = Object.fromEntries(compiled.inputs.map((name) => [name, arrays[name]]));
   const into = Object.fromEntries(compiled.outputs.map((name) => [name, arrays[name]]));
-  // Outputs that share memory with feeds are copied by the engine, and written in place by a loop.
+  // Outputs that share memory with feeds are written in place by a loop; by the engine where it may, else copied.
   if (compiled.loop) compiled.loop.run(feeds, into);
   else await compiled.executable!.run(feeds, into);
 }
