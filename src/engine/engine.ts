@@ -7,7 +7,9 @@ import { checkFeeds, checkOutputs, covers, type Feeds, overlap } from './feeds.t
 import { inPlace, type MayOverwrite } from './in-place.ts';
 import { Ledger } from './ledger.ts';
 import { loadRuntime, type Runtime } from './runtime.ts';
+import { type PlaceResults, SharedMemory } from './shared-memory.ts';
 import { runWithheld, WITHHELD } from './withheld.ts';
+import { planWorkspace } from './workspace.ts';
 
 export type Device = 'cpu' | 'cuda' | 'webgpu' | 'coreml' | 'dml' | 'wasm';
 
@@ -54,12 +56,18 @@ export interface CompileOptions {
    * programs that run in turn would hold all their peaks at once.
    */
   arena?: boolean;
+  /**
+   * Lay large results in memory that all such programs of the engine share (default false): see `Workspace`. Where the
+   * runtime cannot write into memory of ours, `arena` decides alone.
+   */
+  workspace?: boolean;
 }
 
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
   const runtime = await loadRuntime(options);
   const sessions = new Map<string, SharedSession>();
   const ledger = new Ledger();
+  const memory = new SharedMemory(runtime.tensor);
   return {
     device: runtime.device,
     threads: runtime.threads,
@@ -69,20 +77,28 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
-      const { bytes, inputs, outputs } = toOnnx(simplified, {
+      const workspace = compileOptions.workspace && runtime.withholds ? planWorkspace(simplified) : undefined;
+      const { bytes, inputs, outputs, results } = toOnnx(simplified, {
         threads: runtime.device === 'cpu' ? runtime.threads : 1,
         ...(runtime.withholds && { sequence: WITHHELD }),
+        ...(workspace && { ...workspace, results: workspace.results.map(({ tensor }) => tensor) }),
       });
-      const memory = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
-      const key = `${await digest(bytes)}${JSON.stringify(memory)}`;
+      const plan = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
+      const key = `${await digest(bytes)}${JSON.stringify(plan)}`;
       let shared = sessions.get(key);
       if (!shared) {
-        shared = { session: runtime.createSession(bytes, memory), users: 0 };
+        shared = { session: runtime.createSession(bytes, plan), users: 0 };
         sessions.set(key, shared);
         shared.session.catch(() => sessions.delete(key));
       }
       shared.users++;
-      const names = { inputs, outputs, mayOverwrite: inPlace(simplified) };
+      const names = {
+        inputs,
+        outputs,
+        // Results may lie in an output's array: it is written before the operator that gives the output.
+        mayOverwrite: workspace ? () => false : inPlace(simplified),
+        placed: workspace && memory.place(workspace, results),
+      };
       const run = runner(runtime, await shared.session, program, names);
       return { inputs: program.inputs, run, release: once(() => leave(sessions, key)) };
     },
@@ -121,13 +137,15 @@ interface Names {
   readonly inputs: NameMap;
   readonly outputs: NameMap;
   readonly mayOverwrite: MayOverwrite;
+  /** Where intermediate results go that are outputs too, given where the named outputs go. */
+  readonly placed?: PlaceResults;
 }
 
 function runner(
   runtime: Runtime,
   session: InferenceSession,
   program: Program,
-  { inputs, outputs, mayOverwrite }: Names,
+  { inputs, outputs, mayOverwrite, placed }: Names,
 ): Executable['run'] {
   return async (feeds, into = {}) => {
     checkFeeds(program.inputs, feeds);
@@ -143,8 +161,10 @@ function runner(
         named[name] = zeros(program.outputs[name].shape, program.outputs[name].dtype);
       fetches[onnx] = named[name] ? runtime.tensor(named[name]) : null;
     }
-    if (runtime.withholds) await runWithheld(session, ortFeeds, fetches as Record<string, OrtTensor>);
-    else {
+    if (runtime.withholds) {
+      Object.assign(fetches, placed?.(named));
+      await runWithheld(session, ortFeeds, fetches as Record<string, OrtTensor>);
+    } else {
       const results = await session.run(ortFeeds, fetches);
       for (const { name, onnx } of outputs)
         named[name] ??= await received(program.outputs[name], results[onnx]);

@@ -47,7 +47,8 @@ describe('an output may be written over', () => {
   it('nothing that is read later, by another output or by a product', () => {
     expect(places({ p: sub(x, y), s: exp(x) })).toEqual({ p: ['y'] });
     expect(places({ p: add(matmul(x, y), x) })).toEqual({});
-    expect(places({ p: tanh(x) })).toEqual({});
+    expect(places({ p: tanh(x) })).toEqual({ p: ['x'] });
+    expect(places({ p: transpose(x) })).toEqual({});
   });
 
   it('nothing that leaves unchanged, is broadcast or is seen through a view that is read later', () => {

@@ -29,20 +29,22 @@ export function sizeOf(shape: Shape): number {
   return n;
 }
 
+const ARRAYS = {
+  float32: Float32Array,
+  float64: Float64Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  uint8: Uint8Array,
+  bool: Uint8Array,
+} satisfies Record<DType, unknown>;
+
 export function allocate(dtype: DType, length: number): TypedArray {
-  switch (dtype) {
-    case 'float32':
-      return new Float32Array(length);
-    case 'float64':
-      return new Float64Array(length);
-    case 'int32':
-      return new Int32Array(length);
-    case 'int64':
-      return new BigInt64Array(length);
-    case 'uint8':
-    case 'bool':
-      return new Uint8Array(length);
-  }
+  return new ARRAYS[dtype](length);
+}
+
+/** An array that lies in a buffer. @param offset in bytes */
+export function arrayIn(buffer: ArrayBuffer, offset: number, dtype: DType, shape: Shape): NDArray {
+  return { dtype, shape, data: new ARRAYS[dtype](buffer, offset, sizeOf(shape)) };
 }
 
 export function zeros(shape: Shape, dtype: DType = 'float32'): NDArray {

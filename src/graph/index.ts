@@ -45,6 +45,7 @@ export { l2Normalize, layerNorm, logSoftmax, rmsNorm, softmax } from './normaliz
 export { type Serialized, toOnnx } from './onnx.ts';
 export { type InputSpec, input, isInput, type Program, program } from './program.ts';
 export { max, mean, sum, sumTo } from './reduce.ts';
+export { runOrder } from './run-order.ts';
 export { concat, expand, pad, reshape, slice, split, squeeze, transpose, unsqueeze } from './shape.ts';
 export { simplify } from './simplify.ts';
 export { describe, rank, size, type Tensor } from './tensor.ts';

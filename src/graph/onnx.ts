@@ -150,6 +150,8 @@ export interface Serialized {
   readonly bytes: Uint8Array;
   readonly inputs: readonly { name: string; onnx: string }[];
   readonly outputs: readonly { name: string; onnx: string }[];
+  /** Outputs for `OnnxOptions.results`, in their order. */
+  readonly results: readonly string[];
 }
 
 export interface OnnxOptions {
@@ -157,25 +159,32 @@ export interface OnnxOptions {
   readonly threads?: number;
   /** Name of an output before all others that is an empty sequence; default: none. */
   readonly sequence?: string;
+  /** Intermediate results that are outputs too, after the others. */
+  readonly results?: readonly Tensor[];
+  /** Operators in the order in which they are written (default: as they are found from the outputs). */
+  readonly order?: readonly Node[];
+  /** Operators that must have ended before another begins. */
+  readonly waits?: ReadonlyMap<Node, readonly Node[]>;
 }
 
 /**
  * Serializes a program to an ONNX model (opset 20, com.microsoft 1). Inputs are named by position, so that two programs
  * of one structure give the same bytes and can share one compiled session.
  */
-export function toOnnx(program: Program, { threads = 1, sequence }: OnnxOptions = {}): Serialized {
+export function toOnnx(program: Program, options: OnnxOptions = {}): Serialized {
+  const { threads = 1, sequence, results = [], waits } = options;
   const builder = new OnnxBuilder(threads);
   const outputs = Object.entries(program.outputs);
   const inputs: { name: string; onnx: string }[] = [];
   const inputInfos: Uint8Array[] = [];
   if (sequence !== undefined) builder.emptySequence(sequence);
-  for (const node of topological(loweringOrder(program))) {
+  for (const node of options.order ?? topological(loweringOrder(program))) {
     if (node.op.name === 'input') {
       const onnx = `x${inputs.length}`;
       inputs.push({ name: String(node.attributes.name), onnx });
       builder.bind(node.outputs[0], onnx);
       inputInfos.push(valueInfo(onnx, node.outputs[0].dtype, node.outputs[0].shape));
-    } else node.op.lower(node, builder);
+    } else lowerAfter(node, waits?.get(node) ?? [], builder);
   }
   const outputInfos = new Map<string, Uint8Array>();
   if (sequence !== undefined) outputInfos.set(sequence, sequenceInfo(sequence));
@@ -186,7 +195,32 @@ export function toOnnx(program: Program, { threads = 1, sequence }: OnnxOptions 
     outputInfos.set(onnx, valueInfo(onnx, tensor.dtype, tensor.shape));
     return { name, onnx };
   });
-  return { bytes: builder.model(inputInfos, [...outputInfos.values()]), inputs, outputs: outputNames };
+  const resultNames = results.map((tensor) => {
+    const onnx = builder.name(tensor);
+    outputInfos.set(onnx, valueInfo(onnx, tensor.dtype, tensor.shape));
+    return onnx;
+  });
+  const bytes = builder.model(inputInfos, [...outputInfos.values()]);
+  return { bytes, inputs, outputs: outputNames, results: resultNames };
+}
+
+/**
+ * Lowers an operator that begins when others have ended. ONNX has no such edge, but a view takes its shape from a tensor:
+ * one made of the sizes of what is waited for, times zero, for a zero keeps an axis as it is. Nothing is copied.
+ */
+function lowerAfter(node: Node, waited: readonly Node[], builder: OnnxBuilder): void {
+  if (waited.length === 0) {
+    node.op.lower(node, builder);
+    return;
+  }
+  const [x] = node.inputs;
+  const name = builder.name(x);
+  const sizes = waited.map(({ outputs: [t] }) => builder.emit('Size', [builder.name(t)])[0]);
+  const size = sizes.reduce((a, b) => builder.emit('Add', [a, b])[0]);
+  const [shape] = builder.emit('Mul', [size, builder.ints(x.shape.map(() => 0))]);
+  builder.bind(x, builder.emit('Reshape', [name, shape])[0]);
+  node.op.lower(node, builder);
+  builder.bind(x, name);
 }
 
 /**

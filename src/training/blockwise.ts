@@ -195,7 +195,7 @@ async function consumeUnused(
 }
 
 /** Stages run one after the other: each gives its memory back to the next. */
-const IN_TURN = { arena: false };
+const IN_TURN = { arena: false, workspace: true };
 
 async function compileStages(
   setup: Setup,
