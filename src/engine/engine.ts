@@ -9,7 +9,7 @@ import { Ledger } from './ledger.ts';
 import { loadRuntime, type Runtime } from './runtime.ts';
 import { type PlaceResults, SharedMemory } from './shared-memory.ts';
 import { runWithheld, WITHHELD } from './withheld.ts';
-import { planWorkspace } from './workspace.ts';
+import { planWorkspace, type Workspace } from './workspace.ts';
 
 export type Device = 'cpu' | 'cuda' | 'webgpu' | 'coreml' | 'dml' | 'wasm';
 
@@ -95,8 +95,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
       const names = {
         inputs,
         outputs,
-        // Results may lie in an output's array: it is written before the operator that gives the output.
-        mayOverwrite: workspace ? () => false : inPlace(simplified),
+        mayOverwrite: overwriting(simplified, workspace),
         placed: workspace && memory.place(workspace, results),
       };
       const run = runner(runtime, await shared.session, program, names);
@@ -107,6 +106,13 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
       sessions.clear();
     },
   };
+}
+
+/** An output's array that results lie in is written long before the operator that gives the output. */
+function overwriting(p: Program, workspace: Workspace | undefined): MayOverwrite {
+  const filled = new Set(workspace?.results.map(({ at }) => at));
+  const may = inPlace(p);
+  return (output, input) => !filled.has(output) && may(output, input);
 }
 
 /** A compiled session and how many executables run it. */

@@ -48,7 +48,7 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
           intraOpNumThreads: threads,
           interOpNumThreads: 1,
           // Programs arrive simplified; ONNX Runtime's own passes would only cost start-up time and reorder memory.
-          graphOptimizationLevel: 'basic',
+          graphOptimizationLevel: (process.env.OPT ?? 'basic') as 'basic',
           enableMemPattern: memory.pattern,
           enableCpuMemArena: memory.arena,
           executionMode: 'sequential',

@@ -7,41 +7,37 @@ export type PlaceResults = (outputs: Readonly<Record<string, NDArray>>) => Recor
 
 /** Memory that programs use in turn: as much as the largest workspace needs. A run leaves nothing in it for the next. */
 export class SharedMemory {
-  private readonly tensor: (of: NDArray) => OrtTensor;
-  private bytes = 0;
+  private readonly wrap: (array: NDArray) => OrtTensor;
   private memory = new ArrayBuffer(0);
+  private bytes = 0;
 
-  constructor(tensor: (of: NDArray) => OrtTensor) {
-    this.tensor = tensor;
+  constructor(wrap: (array: NDArray) => OrtTensor) {
+    this.wrap = wrap;
   }
 
   /** @param names of the results in the ONNX model */
   place({ bytes, results }: Workspace, names: readonly string[]): PlaceResults {
     this.bytes = Math.max(this.bytes, bytes);
-    const inside = results.flatMap(({ tensor, at }, i) =>
-      typeof at === 'number' ? [{ tensor, at, name: names[i] }] : [],
-    );
-    const merged = results.flatMap(({ at }, i) => (typeof at === 'string' ? [{ at, name: names[i] }] : []));
-    let memory: ArrayBuffer | undefined;
-    let known: Record<string, OrtTensor> = {};
+    const named = results.map(({ tensor, at }, i) => ({ name: names[i], tensor, at }));
+    let known: { memory: ArrayBuffer; tensors: Record<string, OrtTensor> } | undefined;
+    const inMemory = (memory: ArrayBuffer) => {
+      const tensors: Record<string, OrtTensor> = {};
+      for (const { name, tensor, at } of named)
+        if (typeof at === 'number')
+          tensors[name] = this.wrap(arrayIn(memory, at, tensor.dtype, tensor.shape));
+      return tensors;
+    };
     return (outputs) => {
-      if (memory !== this.reserved()) {
-        memory = this.reserved();
-        known = Object.fromEntries(
-          inside.map(({ tensor, at, name }) => [
-            name,
-            this.tensor(arrayIn(memory!, at, tensor.dtype, tensor.shape)),
-          ]),
-        );
-      }
-      return {
-        ...known,
-        ...Object.fromEntries(merged.map(({ at, name }) => [name, this.tensor(outputs[at])])),
-      };
+      const memory = this.reserved();
+      if (known?.memory !== memory) known = { memory, tensors: inMemory(memory) };
+      const tensors = { ...known.tensors };
+      for (const { name, tensor, at } of named)
+        if (typeof at === 'string') tensors[name] = this.wrap({ ...outputs[at], shape: tensor.shape });
+      return tensors;
     };
   }
 
-  /** Asked for when it is used: programs that are compiled together then reserve once. */
+  /** Memory is taken when it is used: programs that are compiled one after the other take it once. */
   private reserved(): ArrayBuffer {
     if (this.memory.byteLength < this.bytes) this.memory = new ArrayBuffer(this.bytes);
     return this.memory;

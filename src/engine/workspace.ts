@@ -1,6 +1,8 @@
-import { BYTES, isInput, type Program, runOrder, sizeOf } from '../graph/index.ts';
+import type { Program } from '../graph/index.ts';
 import type { Node, Tensor } from '../graph/tensor.ts';
 import { overwritten } from './in-place.ts';
+import { SMALLEST_PLACED, schedule } from './schedule.ts';
+import { bytesOf, isGiven, viewsOf } from './views.ts';
 
 /** A result that the caller has a place for. */
 export interface PlacedResult {
@@ -30,9 +32,6 @@ export interface Workspace {
   readonly waits: ReadonlyMap<Node, readonly Node[]>;
 }
 
-/** Smaller results are left to ONNX Runtime. */
-export const SMALLEST_PLACED = 64 * 2 ** 10;
-
 /** Offsets are multiples of this: a cache line. */
 const ALIGNMENT = 64;
 
@@ -52,7 +51,7 @@ interface Block {
 
 /** @param p simplified, as it is lowered */
 export function planWorkspace(p: Program): Workspace {
-  const order = runOrder(p);
+  const order = schedule(p);
   const blocks = findBlocks(p, order);
   const placed = [...new Set(blocks.values())].filter((b) => b.output === undefined);
   const bytes = layOut(placed);
@@ -66,19 +65,10 @@ export function planWorkspace(p: Program): Workspace {
   };
 }
 
-function bytesOf(t: Tensor): number {
-  return sizeOf(t.shape) * BYTES[t.dtype];
-}
-
-/** Results that are no operator's: fed, or held by the compiled program. */
-function isGiven(node: Node): boolean {
-  return isInput(node.outputs[0]) || node.op.name === 'constant' || node.op.name === 'fill';
-}
-
 /** The blocks of large results and of the outputs that results become part of. */
 function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
   const outputs = new Map(Object.entries(p.outputs).map(([name, t]) => [t, name]));
-  const { isView, rootOf } = viewsOf(order, outputs);
+  const { isView, rootOf } = viewsOf(p, order);
   const readers = new Map<Tensor, number[]>();
   for (const [at, node] of order.entries()) {
     if (isView(node)) continue;
@@ -109,15 +99,6 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
     }
   }
   return blocks;
-}
-
-/** Reshaped results share the memory of what they are made of; one that leaves the program is a copy. */
-function viewsOf(order: readonly Node[], outputs: ReadonlyMap<Tensor, string>) {
-  const roots = new Map<Tensor, Tensor>();
-  const rootOf = (t: Tensor) => roots.get(t) ?? t;
-  const isView = (node: Node) => node.op.name === 'reshape' && !outputs.has(node.outputs[0]);
-  for (const node of order) if (isView(node)) roots.set(node.outputs[0], rootOf(node.inputs[0]));
-  return { isView, rootOf };
 }
 
 /**

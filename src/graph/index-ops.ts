@@ -1,5 +1,5 @@
 import { type NDArray, type Shape, sizeOf } from './array.ts';
-import { fill } from './constant.ts';
+import { fill, filledWith } from './constant.ts';
 import { cast, mul } from './elementwise.ts';
 import { coordinates, dot, reference, strides } from './evaluate-helpers.ts';
 import { expand, reshape, slice } from './shape.ts';
@@ -50,6 +50,15 @@ export function scatterRows(updates: Tensor, indices: Tensor, shape: Shape): Ten
   const zero = cast(mul(slice(column, 0, 0, 1), 0), updates.dtype);
   const zeros = expand(zero, [shape[0], width]);
   return reshape(scatterAdd(zeros, at, reshape(updates, [rows, width]), 0), shape);
+}
+
+/** Whether every element of a tensor is known to be zero: also of those that are zero only when the program runs. */
+export function isZero(t: Tensor): boolean {
+  if (filledWith(t) === 0) return true;
+  const { op, inputs } = t.node;
+  if (['expand', 'cast', 'reshape'].includes(op.name)) return isZero(inputs[0]);
+  // A number that is not finite times zero is no zero; integers are finite.
+  return op.name === 'mul' && t.dtype === 'int64' && inputs.some(isZero);
 }
 
 const gatherElementsOp: Op = {

@@ -1,8 +1,9 @@
 import { type NDArray, sizeOf } from './array.ts';
 import { add, div, exp, mul, sqrt, sub } from './elementwise.ts';
 import { reference } from './evaluate-helpers.ts';
+import { asMatmul, matmul } from './matmul.ts';
 import { mean, sum } from './reduce.ts';
-import { expand } from './shape.ts';
+import { expand, reshape, transpose } from './shape.ts';
 import { apply, type Node, type Op, rank, sameShape, shapeError, type Tensor } from './tensor.ts';
 
 function rows(x: NDArray, visit: (offset: number, width: number) => void): void {
@@ -18,14 +19,45 @@ function logSumExp(x: NDArray, offset: number, width: number): number {
   return top + Math.log(total);
 }
 
+/**
+ * Σⱼ yᵢⱼ gᵢⱼ as [..., 1]. Where g is a product A B, as behind attention, these are the rows' dot products of A and y Bᵀ,
+ * which is what attention gave: nothing as large as y is made (Dao et al. 2022, FlashAttention, Appendix B.2).
+ */
+function rowDots(y: Tensor, g: Tensor): Tensor {
+  const { node } = g;
+  const [a, b] = node.inputs;
+  const width = lastOf(y);
+  if (node.op.name === 'reshape' && lastOf(a) === width)
+    return reshape(rowDots(reshape(y, a.shape), a), [...y.shape.slice(0, -1), 1]);
+  const product = asMatmul(g);
+  if (!product || product.transA || lastOf(a) > width) return sum(mul(y, g), -1, true);
+  return dots(a, matmul(y, b, { transB: !product.transB, alpha: product.alpha }));
+}
+
+/** Rows' dot products as [..., 1], in the layout that `a` was made in: there the other is held already. */
+function dots(a: Tensor, b: Tensor): Tensor {
+  const { op, inputs, attributes } = a.node;
+  const last = rank(a) - 1;
+  if (op.name === 'reshape' && lastOf(inputs[0]) === lastOf(a))
+    return reshape(dots(inputs[0], reshape(b, inputs[0].shape)), [...a.shape.slice(0, -1), 1]);
+  if (op.name !== 'transpose') return sum(mul(a, b), -1, true);
+  const perm = attributes.perm as readonly number[];
+  if (perm[last] !== last) return sum(mul(a, b), -1, true);
+  const back = perm.map((_, i) => perm.indexOf(i));
+  return transpose(dots(inputs[0], transpose(b, back)), perm);
+}
+
+function lastOf({ shape }: Tensor): number {
+  return shape[shape.length - 1];
+}
+
 const softmaxOp: Op = {
   name: 'softmax',
   infer: ([x]) => [{ shape: x.shape, dtype: x.dtype }],
   gradient: (node, [g]) => {
     if (!g) return [];
     const y = node.outputs[0];
-    const gy = mul(g, y);
-    return [sub(gy, mul(y, sum(gy, -1, true)))];
+    return [mul(y, sub(g, rowDots(y, g)))];
   },
   lower: (node, builder) => builder.emitFor(node, 'Softmax', { axis: -1 }),
   evaluate: (_node, [x]) => {

@@ -1,5 +1,6 @@
 import { array, type NDArray, sizeOf } from './array.ts';
 import { constant, constantValue, fill, filledWith } from './constant.ts';
+import { isZero, scatterAdd } from './index-ops.ts';
 import { asMatmul, matmul, matmulAdd } from './matmul.ts';
 import { reshape } from './shape.ts';
 import { moveSingle } from './singles.ts';
@@ -22,6 +23,7 @@ const rules: Rule[] = [
   foldOperandFactors,
   foldScales,
   moveSingle,
+  scatterOnto,
   addInProduct,
 ];
 
@@ -179,4 +181,15 @@ function addInProduct(node: Node, [a, b]: readonly Tensor[], uses: Uses): Tensor
   if (node.op.name !== 'add') return undefined;
   const once = (t: Tensor) => uses.get(t) === 1;
   return (once(a) ? matmulAdd(a, b) : undefined) ?? (once(b) ? matmulAdd(b, a) : undefined);
+}
+
+/** What is scattered onto zeros and then added to something is scattered onto that: the gradients of tied embeddings. */
+function scatterOnto(node: Node, [a, b]: readonly Tensor[], uses: Uses): Tensor | undefined {
+  if (node.op.name !== 'add' || !sameShape(a.shape, b.shape)) return undefined;
+  const onto = (scattered: Tensor, target: Tensor) => {
+    const { op, inputs, attributes } = scattered.node;
+    if (op.name !== 'scatterAdd' || uses.get(scattered) !== 1 || !isZero(inputs[0])) return undefined;
+    return scatterAdd(target, inputs[1], inputs[2], attributes.axis as number);
+  };
+  return onto(b, a) ?? onto(a, b);
 }

@@ -14,11 +14,10 @@ import {
   stretchFeeds,
   turnsOf,
 } from './execution.ts';
-import { addGradient } from './gradient-norm.ts';
-import { DY, gradientPlaces, ownPlace, type TracedStage, traceStages, X } from './stages.ts';
+import { DY, gradientPlaces, ownPlace, partialName, type TracedStage, traceStages, X } from './stages.ts';
 
 /** A stage of the model, compiled. */
-interface Stage extends Pick<TracedStage, 'trains' | 'passes'> {
+interface Stage extends Pick<TracedStage, 'trains' | 'adds' | 'passes'> {
   /** Which array each gradient of `trains` is written into: equal keys share one. */
   readonly places: readonly string[];
   readonly forward?: Stretch;
@@ -138,21 +137,26 @@ async function backward(
   { consume, observe }: { consume: ConsumeGradient; observe?: Observe },
 ): Promise<number> {
   const { ledger } = setup.engine;
-  const partial = new Map<string, NDArray>();
   let dy: NDArray | undefined;
   let loss = Number.NaN;
   for (let i = stages.length - 1; i >= 0; i--) {
     const stage = stages[i];
     if (stage.backward) {
-      const own = { ...(inputs[i] ? { [X]: inputs[i] } : {}), ...(dy ? { [DY]: dy } : {}) };
+      const lent = lend(i);
+      const own = {
+        ...(inputs[i] ? { [X]: inputs[i] } : {}),
+        ...(dy ? { [DY]: dy } : {}),
+        ...Object.fromEntries(stage.adds.map((name) => [partialName(name), lent[gradientName(name)]])),
+      };
       // Two that take turns: a stage reads the one and writes the other.
       const dx = stage.passes && { dx: hold(`${HIDDEN}back/${i % 2}`, stages[i - 1].hidden!) };
-      const result = await run(stage.backward, own, { ...lend(i), ...dx });
+      const result = await run(stage.backward, own, { ...lent, ...dx });
       handObserved(result, observe);
       if (result.loss) loss = Number(result.loss.data[0]);
       for (const name of stage.trains) ledger.hold('gradients', gradientName(name), bytes(result, name));
+      const earlier = new Set(stages.slice(0, i).flatMap(({ trains }) => trains));
       for (const name of stage.trains)
-        await handOver(name, result[gradientName(name)], stages, i, partial, consume);
+        if (!earlier.has(name)) await consume(name, result[gradientName(name)]);
       dy = result.dx;
     }
     delete inputs[i];
@@ -163,25 +167,6 @@ async function backward(
 
 function bytes(result: Record<string, NDArray>, name: string): number {
   return result[gradientName(name)].data.byteLength;
-}
-
-/** Adds up a tensor that several stages use (tied embeddings) and gives it away at the first of them. */
-async function handOver(
-  name: string,
-  gradient: NDArray,
-  stages: readonly Stage[],
-  at: number,
-  partial: Map<string, NDArray>,
-  consume: ConsumeGradient,
-): Promise<void> {
-  const before = partial.get(name);
-  if (before) addGradient(before, gradient);
-  const total = before ?? gradient;
-  if (stages.slice(0, at).some((s) => s.trains.includes(name))) partial.set(name, total);
-  else {
-    partial.delete(name);
-    await consume(name, total);
-  }
 }
 
 /** Tensors that the loss does not depend on: their gradients are zero, as in a whole step. */
@@ -207,14 +192,15 @@ async function compileStages(
   const shapes = shapesOf(setup.trainables);
   const places = share
     ? gradientPlaces(traced, (name) => shapes.get(name)!)
-    : traced.map(({ trains }, at) => trains.map((name) => ownPlace(at, name)));
+    : traced.map(({ trains }) => trains.map(ownPlace));
   const stages: Stage[] = [];
-  for (const [at, { trace, forward, backward, trains, passes }] of traced.entries())
+  for (const [at, { trace, forward, backward, trains, adds, passes }] of traced.entries())
     stages.push({
       forward: forward && (await compileStretch(setup, forward, trace, IN_TURN)),
       backward: backward && (await compileStretch(setup, backward, trace, IN_TURN)),
       hidden: forward?.outputs.y.shape,
       trains,
+      adds,
       passes,
       places: places[at],
     });

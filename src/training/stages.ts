@@ -1,12 +1,17 @@
 import { add, input, mul, type Program, program, sum, type Tensor } from '../graph/index.ts';
 import type { BatchInputs } from '../models/architecture.ts';
 import { type BatchShape, batchInputs } from './batch-feeds.ts';
-import { beginTrace, derivatives, everObserves, type Trace, type Traced } from './execution.ts';
+import { beginTrace, derivatives, everObserves, gradientName, type Trace, type Traced } from './execution.ts';
 import { supervisedLoss } from './objective.ts';
 
 /** A stage's input hidden states, and the gradient that arrives for its output. */
 export const X = 'stage:x';
 export const DY = 'stage:dy';
+
+/** What later stages gave for a tensor's gradient, among the inputs of an earlier one that adds to it. */
+export function partialName(trainable: string): string {
+  return `stage:partial:${trainable}`;
+}
 
 /** A stage of the model, traced: embedding, one block, or the head with the loss. */
 export interface TracedStage {
@@ -17,13 +22,15 @@ export interface TracedStage {
   readonly backward?: Program;
   /** Trainable tensors whose gradients the stage contributes to. */
   readonly trains: readonly string[];
+  /** Those of them that a later stage has contributed to: `backward` adds to what it is fed. */
+  readonly adds: readonly string[];
   /** True where the stage hands a gradient further down: something below it trains. */
   readonly passes: boolean;
 }
 
 /**
  * Which array each gradient is written into where it is spent before the next stage runs: gradients of one shape take
- * turns, but a tensor that several stages use has arrays of its own.
+ * turns, but a tensor that several stages use has an array of its own.
  * @param shapeOf shape of a trainable tensor
  * @returns for every stage a key for each of `trains`; equal keys share an array
  */
@@ -33,10 +40,10 @@ export function gradientPlaces(
 ): string[][] {
   const uses = new Map<string, number>();
   for (const name of stages.flatMap(({ trains }) => trains)) uses.set(name, (uses.get(name) ?? 0) + 1);
-  return stages.map(({ trains }, at) => {
+  return stages.map(({ trains }) => {
     const seen = new Map<string, number>();
     return trains.map((name) => {
-      if (uses.get(name)! > 1) return ownPlace(at, name);
+      if (uses.get(name)! > 1) return ownPlace(name);
       const shape = shapeOf(name).join('×');
       const earlier = seen.get(shape) ?? 0;
       seen.set(shape, earlier + 1);
@@ -45,9 +52,9 @@ export function gradientPlaces(
   });
 }
 
-/** Place of a gradient that stays until the next step. */
-export function ownPlace(stage: number, name: string): string {
-  return `${stage}:${name}`;
+/** Place of a gradient that stays until the next step, or that several stages add to. */
+export function ownPlace(name: string): string {
+  return `own:${name}`;
 }
 
 type Body = (trace: Trace, x: Tensor | undefined, batch: BatchInputs) => Tensor;
@@ -71,7 +78,7 @@ export function traceStages(
           architecture.block(t.context, i, x!, batch),
     ),
   ];
-  const stages: TracedStage[] = [];
+  const stages: Stage[] = [];
   let hidden: Tensor | undefined;
   let trainsBelow = false;
   for (const body of bodies) {
@@ -81,7 +88,22 @@ export function traceStages(
     trainsBelow ||= stage.trains.length > 0;
   }
   stages.push(traceHead({ setup, shape, observing }, hidden!, trainsBelow));
-  return stages;
+  return stages.map((stage, at) => addingTo(stages.slice(at + 1), stage));
+}
+
+/** A stage by itself. */
+type Stage = Omit<TracedStage, 'adds'>;
+
+/** The stage, adding to what later ones contributed. */
+function addingTo(later: readonly Stage[], stage: Stage): TracedStage {
+  const adds = stage.trains.filter((name) => later.some(({ trains }) => trains.includes(name)));
+  const { backward } = stage;
+  if (!backward || adds.length === 0) return { ...stage, adds };
+  const sums = adds.map((name) => {
+    const gradient = backward.outputs[gradientName(name)];
+    return [gradientName(name), add(input(partialName(name), gradient.shape), gradient)];
+  });
+  return { ...stage, adds, backward: program({ ...backward.outputs, ...Object.fromEntries(sums) }) };
 }
 
 interface StagesOf {
@@ -95,7 +117,7 @@ function traceStage(
   body: Body,
   below: Tensor | undefined,
   passes: boolean,
-): { stage: TracedStage; y: Tensor } {
+): { stage: Stage; y: Tensor } {
   const trace = beginTrace(setup, true, observing);
   const x = below && input(X, below.shape);
   const y = body(trace, x, batchInputs(shape));
@@ -110,7 +132,7 @@ function traceStage(
   return { stage: { trace, forward, backward, trains, passes }, y };
 }
 
-function traceHead({ setup, shape, observing }: StagesOf, below: Tensor, passes: boolean): TracedStage {
+function traceHead({ setup, shape, observing }: StagesOf, below: Tensor, passes: boolean): Stage {
   const trace = beginTrace(setup, true, observing);
   const batch = batchInputs(shape);
   const x = input(X, below.shape);
