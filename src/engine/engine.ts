@@ -46,21 +46,10 @@ export interface Engine {
 
 export interface CompileOptions {
   /**
-   * Plan the program's buffers ahead, default false: one block for all of them raises the peak of every program that
-   * was measured (a LoRA step over 12 layers × 768: 701 MB instead of 350; 4 layers × 256, all weights: 290 instead of
-   * 190) and made none of them measurably faster.
-   */
-  memoryPattern?: boolean;
-  /**
    * Keep the memory that a run needed for the next run (default true). Each session keeps its own: several large
-   * programs that run in turn would hold all their peaks at once.
+   * programs that run in turn would hold all their peaks at once. Of little weight where results lie in a workspace.
    */
   arena?: boolean;
-  /**
-   * Lay large results in memory that all such programs of the engine share (default false): see `Workspace`. Where the
-   * runtime cannot write into memory of ours, `arena` decides alone.
-   */
-  workspace?: boolean;
 }
 
 export async function createEngine(options: EngineOptions = {}): Promise<Engine> {
@@ -77,13 +66,15 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     },
     async compile(program, compileOptions = {}) {
       const simplified = simplify(program);
-      const workspace = compileOptions.workspace && runtime.withholds ? planWorkspace(simplified) : undefined;
+      const workspace = runtime.withholds ? planWorkspace(simplified) : undefined;
       const { bytes, inputs, outputs, results } = toOnnx(simplified, {
         threads: runtime.device === 'cpu' ? runtime.threads : 1,
         ...(runtime.withholds && { sequence: WITHHELD }),
         ...(workspace && { ...workspace, results: workspace.results.map(({ tensor }) => tensor) }),
       });
-      const plan = { pattern: compileOptions.memoryPattern ?? false, arena: compileOptions.arena ?? true };
+      const { arena = true } = compileOptions;
+      // ONNX Runtime may not rewrite a program whose operators wait for each other.
+      const plan = { arena, rewrite: !workspace || workspace.waits.size === 0 };
       const key = `${await digest(bytes)}${JSON.stringify(plan)}`;
       let shared = sessions.get(key);
       if (!shared) {

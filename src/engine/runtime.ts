@@ -4,17 +4,19 @@ import type { NDArray } from '../graph/array.ts';
 import type { Device, EngineOptions } from './engine.ts';
 import { canWithhold } from './withheld.ts';
 
-/** How a session manages its buffers: see `CompileOptions`. */
-export interface MemoryPlan {
-  readonly pattern: boolean;
+/** How a session is made. */
+export interface SessionPlan {
+  /** See `CompileOptions`. */
   readonly arena: boolean;
+  /** Whether ONNX Runtime makes its basic rewrites; the others would cost start-up time, for programs come simplified. */
+  readonly rewrite: boolean;
 }
 
 /** ONNX Runtime of this platform behind one face. */
 export interface Runtime {
   readonly device: Device;
   readonly threads: number;
-  createSession(model: Uint8Array, memory: MemoryPlan): Promise<InferenceSession>;
+  createSession(model: Uint8Array, plan: SessionPlan): Promise<InferenceSession>;
   tensor(array: NDArray): OrtTensor;
   /** Whether a run writes into arrays that it is given for its outputs; onnxruntime-web leaves them untouched. */
   readonly writesOutputs: boolean;
@@ -41,16 +43,16 @@ export async function loadRuntime(options: EngineOptions): Promise<Runtime> {
     device,
     threads,
     writesOutputs: native,
-    async createSession(model: Uint8Array, memory: MemoryPlan) {
+    async createSession(model: Uint8Array, plan: SessionPlan) {
       try {
         return await ort.InferenceSession.create(model, {
           executionProviders: [device],
           intraOpNumThreads: threads,
           interOpNumThreads: 1,
-          // Programs arrive simplified; ONNX Runtime's own passes would only cost start-up time and reorder memory.
-          graphOptimizationLevel: (process.env.OPT ?? 'basic') as 'basic',
-          enableMemPattern: memory.pattern,
-          enableCpuMemArena: memory.arena,
+          graphOptimizationLevel: plan.rewrite ? 'basic' : 'disabled',
+          // One block for all buffers, planned ahead, raised the peak of every program and made none faster.
+          enableMemPattern: false,
+          enableCpuMemArena: plan.arena,
           executionMode: 'sequential',
           // A session's threads else go on spinning after its run, and hold up those of the session that runs next:
           // GaLore's updates of LLaMA 60M took three times as long on two cores.
@@ -78,7 +80,7 @@ let tried: Promise<boolean> | undefined;
 /** Tries once in a process. */
 function triedToWithhold(runtime: Pick<Runtime, 'createSession' | 'tensor'>): Promise<boolean> {
   tried ??= canWithhold(
-    (model) => runtime.createSession(model, { pattern: false, arena: false }),
+    (model) => runtime.createSession(model, { arena: false, rewrite: true }),
     runtime.tensor,
   );
   return tried;

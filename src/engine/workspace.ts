@@ -49,7 +49,12 @@ interface Block {
   offset: number;
 }
 
-/** @param p simplified, as it is lowered */
+/**
+ * An output that is called as an input is one that is written over it, as an updated weight: no result lies in its array,
+ * which is still to be read.
+ *
+ * @param p simplified, as it is lowered
+ */
 export function planWorkspace(p: Program): Workspace {
   const order = schedule(p);
   const blocks = findBlocks(p, order);
@@ -68,6 +73,7 @@ export function planWorkspace(p: Program): Workspace {
 /** The blocks of large results and of the outputs that results become part of. */
 function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
   const outputs = new Map(Object.entries(p.outputs).map(([name, t]) => [t, name]));
+  const inputs = new Set(p.inputs.map(({ name }) => name));
   const { isView, rootOf } = viewsOf(p, order);
   const readers = new Map<Tensor, number[]>();
   for (const [at, node] of order.entries()) {
@@ -80,7 +86,9 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
     for (const t of node.outputs) {
       if (bytesOf(t) < SMALLEST_PLACED) continue;
       const users = [at, ...(readers.get(t) ?? [])];
-      const over = overwritten(node, rootOf)
+      const output = outputs.get(t);
+      const operands = output !== undefined && inputs.has(output) ? [] : overwritten(node, rootOf);
+      const over = operands
         .map((operand) => blocks.get(rootOf(operand)))
         .find((b) => b && b.output === undefined && b.last <= at);
       const block = over ?? {
@@ -94,7 +102,7 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
       block.results.push(t);
       for (const user of users) block.users.add(user);
       block.last = Math.max(block.last, ...users);
-      block.output = outputs.get(t);
+      block.output = output;
       blocks.set(t, block);
     }
   }

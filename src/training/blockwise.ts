@@ -180,7 +180,7 @@ async function consumeUnused(
 }
 
 /** Stages run one after the other: each gives its memory back to the next. */
-const IN_TURN = { arena: false, workspace: true };
+const IN_TURN = { arena: false };
 
 async function compileStages(
   setup: Setup,

@@ -1,48 +1,30 @@
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 import { tinyConfigs, tinySetup, tinyUpdater } from '../../tests/training/tiny.ts';
-import { add, exp, input, mul, neg, program, reshape, sum, type Tensor, tanh } from '../graph/index.ts';
+import { add, exp, input, mul, neg, program, reshape, sum, tanh } from '../graph/index.ts';
 import { createModel } from '../models/index.ts';
 import type { UpdateRule } from '../optimizers/index.ts';
 import { batchShape } from './batch-feeds.ts';
 import { availableMemory, chooseExecution, type EstimateOptions, estimateMemory } from './estimate.ts';
-import { programMemory } from './liveness.ts';
+import { programMemory } from './program-memory.ts';
 import { parseRecipe, type RecipeInput } from './recipe.ts';
 
-const none = new Set<string>();
-
-it('counts what is alive: results while they are read, views and overwritten operands not at all', () => {
-  const x = input('x', [100]);
-  // exp(x) is overwritten by the tangent and seen through the view; outputs have memory of their own; one constant.
-  const y = mul(reshape(tanh(exp(x)), [10, 10]), 2);
-  expect(programMemory(program({ y }), none).peak).toBe(804);
-  expect(programMemory(program({ y }), new Set(['y'])).peak).toBe(404);
-  // Both factors must stand beside their product, which overwrites neither.
-  const a = exp(x);
-  const b = exp(neg(x));
-  const z = add(sum(mul(a, b)), sum(a));
-  expect(programMemory(program({ z }), none).peak).toBeGreaterThanOrEqual(1200);
-  expect(programMemory(program({ z }), none).peak).toBeLessThan(1300);
-});
-
-it('holds memory that results of one shape share until the last of them is dead', () => {
-  const [x, wide] = [input('x', [100]), input('wide', [300])];
-  const after = (t: Tensor, s: Tensor) => sum(exp(add(t, s)));
-  const first = after(x, input('s', []));
-  const alone = after(wide, first);
-  expect(programMemory(program({ alone }), none).peak).toBeLessThan(2500);
-  // What the last step takes lies idle while the wide results stand.
-  const last = after(x, alone);
-  const held = programMemory(program({ last }), none).peak;
-  expect(held).toBeGreaterThanOrEqual(3200);
-  expect(held).toBeLessThan(3300);
+it('counts a program’s workspace, which it shares, and what is its own', () => {
+  const x = input('x', [256, 256]);
+  const small = input('small', [10]);
+  const bytes = 4 * 256 * 256;
+  // One place for exp, its tangent, the view of that and the product; the sum leaves, and so does what is small.
+  const y = sum(mul(reshape(tanh(exp(x)), [256, 256]), add(x, 1)));
+  const memory = programMemory(program({ y, s: exp(neg(small)) }), new Set());
+  expect(memory.workspace).toBe(2 * bytes);
+  expect(memory.own).toBeGreaterThanOrEqual(4 + 2 * 40);
+  expect(memory.own).toBeLessThan(200);
 });
 
 it('gives an output that the caller provides no memory of its own', () => {
-  const x = input('x', [100]);
-  const y = exp(x);
-  expect(programMemory(program({ y }), none).peak).toBe(400);
-  expect(programMemory(program({ y }), new Set(['y'])).peak).toBe(0);
+  const y = exp(input('x', [100]));
+  expect(programMemory(program({ y }), new Set()).own).toBe(400);
+  expect(programMemory(program({ y }), new Set(['y'])).own).toBe(0);
 });
 
 const shape = (rows: number, length: number) =>

@@ -6,7 +6,7 @@ import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
 import type { Traced } from './execution.ts';
-import { type ProgramMemory, programMemory } from './liveness.ts';
+import { type ProgramMemory, programMemory } from './program-memory.ts';
 import type { Recipe } from './recipe.ts';
 import type { Live } from './run-state.ts';
 import type { Feed } from './sources.ts';
@@ -61,8 +61,6 @@ const PROGRAM_BYTES = 6e6;
 const NODE_BYTES = 11.5e3;
 /** An update rule with its loop. */
 const RULE_BYTES = 30e3;
-/** What ONNX Runtime's arena holds for each byte that is alive at the peak: blocks of other sizes lie unused between. */
-const ARENA = 1.05;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks
@@ -78,7 +76,7 @@ export function estimateMemory(
   running: (trainables: readonly Trainable[]) => RunningMemory = (trainables) =>
     runningMemory({ ...traced, trainables }, shape, options),
 ): MemoryEstimate {
-  const ofUpdates = Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)) + updateBytes(rules);
+  const ofUpdates = updatesMemory(rules);
   const turns = largestTurns(traced, rules, options.steps ?? 10_000);
   return turns
     .map((turn) => {
@@ -88,22 +86,23 @@ export function estimateMemory(
     .reduce((most, estimate) => (estimate.peak > most.peak ? estimate : most));
 }
 
-/** @param turn bytes of its optimizer state, and of what updates take beside */
+/** @param turn bytes of its optimizer state, and what updates take beside */
 function estimateTurn(
   traced: Traced,
   rules: number,
-  turn: { readonly optimizer: number; readonly ofUpdates: number },
+  turn: { readonly optimizer: number; readonly ofUpdates: UpdatesMemory },
   { step, begin, evaluation }: RunningMemory,
   options: EstimateOptions,
 ): MemoryEstimate {
   const counts = countMemory(traced, step, options);
+  const running = [...step.programs, ...evaluation, ...turn.ofUpdates.programs];
   const programs = [...step.programs, ...evaluation, ...(begin?.programs ?? [])];
   const parts = {
     weights: counts.weights,
     adapter: counts.adapter,
     gradients: counts.held,
     optimizer: turn.optimizer,
-    activations: activations(evaluation, step) + turn.ofUpdates,
+    activations: step.between + inTurn(running) + turn.ofUpdates.host,
     data: options.data ?? 0,
     runtime:
       PROCESS_BYTES +
@@ -114,14 +113,21 @@ function estimateTurn(
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
   const start = begin
-    ? parts.weights + parts.data + begin.sums + begin.lent + activations([], begin) + parts.runtime
+    ? parts.weights +
+      parts.data +
+      begin.sums +
+      begin.lent +
+      begin.between +
+      inTurn(begin.programs) +
+      parts.runtime
     : 0;
   const more = Math.max(0, start - peak);
   return { ...parts, gradients: parts.gradients + more, peak: peak + more };
 }
 
-function activations(others: readonly ProgramMemory[], step: StepMemory): number {
-  return step.between + ARENA * others.reduce((n, p) => n + p.peak, step.peak);
+/** What programs take that run one after the other. */
+function inTurn(programs: readonly ProgramMemory[]): number {
+  return Math.max(0, ...programs.map((p) => p.workspace)) + programs.reduce((n, p) => n + p.own, 0);
 }
 
 /** What programs take while they run: what depends on nothing but model, form, shape of the batch and execution. */
@@ -163,14 +169,22 @@ function countMemory(
   };
 }
 
-/** What updates that are no loops keep: one arena a program, which rules of one shape share. */
-function updateBytes(rules: readonly UpdateRule[]): number {
+/** What updates take beside their state. */
+interface UpdatesMemory {
+  /** Arrays that rules work in on the host: one set for all. */
+  readonly host: number;
+  readonly programs: readonly ProgramMemory[];
+}
+
+/** Rules of one shape share their programs. */
+function updatesMemory(rules: readonly UpdateRule[]): UpdatesMemory {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
-  let bytes = 0;
-  for (const rule of alike.values()) {
-    for (const p of programsOf(rule)) bytes += programMemory(p, new Set(Object.keys(p.outputs))).peak;
-  }
-  return ARENA * bytes;
+  return {
+    host: Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)),
+    programs: [...alike.values()]
+      .flatMap(programsOf)
+      .map((p) => programMemory(p, new Set(Object.keys(p.outputs)))),
+  };
 }
 
 /** What ONNX Runtime runs of an update on a CPU. */

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { gradientName, type Traced } from './execution.ts';
-import { type ProgramMemory, programMemory } from './liveness.ts';
+import { type ProgramMemory, programMemory } from './program-memory.ts';
 import { gradientPlaces, traceStages } from './stages.ts';
 import { traceWhole } from './whole.ts';
 
@@ -10,8 +10,6 @@ import { traceWhole } from './whole.ts';
 export interface StepMemory {
   /** One a compiled program. */
   readonly programs: readonly ProgramMemory[];
-  /** Most that programs take at once. */
-  readonly peak: number;
   /** Hidden states between programs. */
   readonly between: number;
   /** Arrays that gradients are written into, where each is spent as soon as it is there. */
@@ -23,7 +21,7 @@ export function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
   const { result } = traceWhole(traced, shape);
   const memory = programMemory(result, new Set(Object.keys(result.outputs)));
   const all = totalBytes(traced.trainables.map((t) => t.array));
-  return { programs: [memory], peak: memory.peak, between: 0, lent: all };
+  return { programs: [memory], between: 0, lent: all };
 }
 
 /** One program a stage: stages of one structure share it, and the arrays of their gradients. */
@@ -43,30 +41,10 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const hidden = stages.map(({ forward }) => (forward ? bytes(forward.outputs.y.shape) : 0));
   return {
     programs,
-    peak: inTurn(programs) + programs.reduce((bytes, p) => bytes + p.constants, 0),
     // All that go forward are kept; two of those that come back take turns.
     between: hidden.reduce((a, b) => a + b, 0) + 2 * Math.max(...hidden),
     lent: totalBytes(lent.values()),
   };
-}
-
-/**
- * Blocks of the largest size that glibc keeps of freed memory: it gives back what lies free at the end of its heap from twice
- * that size on (`M_TRIM_THRESHOLD`), and little of what lies between; fitted.
- */
-const KEPT_BLOCKS = 5;
-
-/** Programs give their memory back in turn, but small blocks of one lie idle while another has its large ones. */
-function inTurn(programs: readonly ProgramMemory[]): number {
-  const most = (of: (p: ProgramMemory) => number) => Math.max(...programs.map(of));
-  const idle = Math.min(
-    most((p) => p.kept),
-    KEPT_BLOCKS * most((p) => p.largestKept),
-  );
-  return Math.max(
-    most((p) => p.peak - p.constants),
-    idle + most((p) => p.returned),
-  );
 }
 
 /** Equal for programs that the engine compiles once. */

@@ -70,7 +70,7 @@ function fitBuffers(buffers: Map<string, NDArray>, { engine, trainables }: Setup
 
 async function buildWhole(setup: Setup, shape: BatchShape, observing: boolean): Promise<Stretch> {
   const { result, trace } = traceWhole(setup, shape, observing);
-  return compileStretch(setup, result, trace, { workspace: true });
+  return compileStretch(setup, result, trace);
 }
 
 /**
