@@ -95,6 +95,7 @@ export async function createEngine(options: EngineOptions = {}): Promise<Engine>
     async dispose() {
       for (const { session } of sessions.values()) await (await session).release();
       sessions.clear();
+      memory.release();
     },
   };
 }

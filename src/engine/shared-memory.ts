@@ -5,41 +5,43 @@ import type { Workspace } from './workspace.ts';
 /** Tensors for a workspace's results by their ONNX names, given the arrays of the program's outputs. */
 export type PlaceResults = (outputs: Readonly<Record<string, NDArray>>) => Record<string, OrtTensor>;
 
-/** Memory that programs use in turn: as much as the largest workspace needs. A run leaves nothing in it for the next. */
+/**
+ * Memory that programs use in turn. A run leaves nothing in it for the next. It is taken in pieces when it is first used,
+ * and stays: a system counts of a piece what has been written to.
+ */
 export class SharedMemory {
   private readonly wrap: (array: NDArray) => OrtTensor;
-  private memory = new ArrayBuffer(0);
-  private bytes = 0;
+  private readonly pieces: ArrayBuffer[] = [];
 
   constructor(wrap: (array: NDArray) => OrtTensor) {
     this.wrap = wrap;
   }
 
   /** @param names of the results in the ONNX model */
-  place({ bytes, results }: Workspace, names: readonly string[]): PlaceResults {
-    this.bytes = Math.max(this.bytes, bytes);
+  place({ piece, results }: Workspace, names: readonly string[]): PlaceResults {
     const named = results.map(({ tensor, at }, i) => ({ name: names[i], tensor, at }));
-    let known: { memory: ArrayBuffer; tensors: Record<string, OrtTensor> } | undefined;
-    const inMemory = (memory: ArrayBuffer) => {
-      const tensors: Record<string, OrtTensor> = {};
-      for (const { name, tensor, at } of named)
-        if (typeof at === 'number')
-          tensors[name] = this.wrap(arrayIn(memory, at, tensor.dtype, tensor.shape));
-      return tensors;
-    };
+    const inside: Record<string, OrtTensor> = {};
     return (outputs) => {
-      const memory = this.reserved();
-      if (known?.memory !== memory) known = { memory, tensors: inMemory(memory) };
-      const tensors = { ...known.tensors };
-      for (const { name, tensor, at } of named)
-        if (typeof at === 'string') tensors[name] = this.wrap({ ...outputs[at], shape: tensor.shape });
+      const tensors: Record<string, OrtTensor> = {};
+      for (const { name, tensor, at } of named) {
+        const { shape, dtype } = tensor;
+        if (typeof at === 'string') tensors[name] = this.wrap({ ...outputs[at], shape });
+        else
+          tensors[name] = inside[name] ??= this.wrap(
+            arrayIn(this.piece(Math.floor(at / piece), piece), at % piece, dtype, shape),
+          );
+      }
       return tensors;
     };
   }
 
-  /** Memory is taken when it is used: programs that are compiled one after the other take it once. */
-  private reserved(): ArrayBuffer {
-    if (this.memory.byteLength < this.bytes) this.memory = new ArrayBuffer(this.bytes);
-    return this.memory;
+  /** Lets go of the memory; programs that have run hold theirs. */
+  release(): void {
+    this.pieces.length = 0;
+  }
+
+  private piece(index: number, bytes: number): ArrayBuffer {
+    if (!(this.pieces[index]?.byteLength >= bytes)) this.pieces[index] = new ArrayBuffer(bytes);
+    return this.pieces[index];
   }
 }

@@ -191,6 +191,18 @@ describe('a planned workspace', () => {
     expect(planWorkspace(p).bytes).toBeLessThanOrEqual(10 * bytesOf(x));
   });
 
+  it('lays no result across two pieces of memory, however large it is', () => {
+    for (const rows of [100, 1000, 12_000]) {
+      const [wide, back] = [input('wide', [rows, 20_000]), input('back', [20_000, 20_000])];
+      const parts = [1, 2, 3, 4].map((k) => matmul(tanh(mul(wide, k)), back));
+      const shown = parts.map((part) => sum(mul(part, parts.reduce(add))));
+      const { bytes, piece, results } = planWorkspace(simplify(program({ s: shown.reduce(add) })));
+      expect(bytes).toBeGreaterThanOrEqual(5 * 4 * 20_000 * rows);
+      for (const { tensor, at } of results)
+        expect(Math.floor(Number(at) / piece)).toBe(Math.floor((Number(at) + bytesOf(tensor) - 1) / piece));
+    }
+  });
+
   it('leaves small results alone', () => {
     const small = input('small', [N, N - 1]);
     expect(bytesOf(small)).toBeLessThan(SMALLEST_PLACED);

@@ -22,6 +22,8 @@ export interface PlacedResult {
 export interface Workspace {
   /** What all results take together. */
   readonly bytes: number;
+  /** No result lies across a multiple of this: so far reaches one piece of memory. */
+  readonly piece: number;
   readonly results: readonly PlacedResult[];
   /** The program's operators in the order for which this was planned. */
   readonly order: readonly Node[];
@@ -34,6 +36,9 @@ export interface Workspace {
 
 /** Offsets are multiples of this: a cache line. */
 const ALIGNMENT = 64;
+
+/** Memory comes in pieces, as an array buffer of JavaScript has a limit; what is not used of one is never touched. */
+const PIECE = 256 * 2 ** 20;
 
 /** Memory for one result, or for several of which each is written over the one before. */
 interface Block {
@@ -59,11 +64,14 @@ export function planWorkspace(p: Program): Workspace {
   const order = schedule(p);
   const blocks = findBlocks(p, order);
   const placed = [...new Set(blocks.values())].filter((b) => b.output === undefined);
-  const bytes = layOut(placed);
+  const largest = Math.max(0, ...placed.map((b) => b.bytes));
+  const piece = PIECE * Math.max(1, Math.ceil(largest / PIECE));
+  const bytes = layOut(placed, piece);
   const outputs = new Set(Object.values(p.outputs));
   const results = [...blocks].filter(([tensor]) => !outputs.has(tensor));
   return {
     bytes,
+    piece,
     order,
     results: results.map(([tensor, { output, offset }]) => ({ tensor, at: output ?? offset })),
     waits: findWaits(order, blocks),
@@ -111,9 +119,10 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
 
 /**
  * Gives each block an offset; blocks that are used at the same time do not overlap.
+ * @param piece that no block may leave: at least as large as the largest
  * @returns the end of the last
  */
-function layOut(blocks: readonly Block[]): number {
+function layOut(blocks: readonly Block[], piece: number): number {
   const placed: Block[] = [];
   let end = 0;
   for (const block of [...blocks].sort((a, b) => b.bytes - a.bytes || a.first - b.first)) {
@@ -122,7 +131,9 @@ function layOut(blocks: readonly Block[]): number {
       .sort((a, b) => a.offset - b.offset);
     for (const other of beside) {
       if (block.offset + block.bytes <= other.offset) break;
-      block.offset = Math.max(block.offset, aligned(other.offset + other.bytes));
+      const after = Math.max(block.offset, aligned(other.offset + other.bytes));
+      const ends = after + block.bytes > piece * (Math.floor(after / piece) + 1);
+      block.offset = ends ? piece * Math.ceil(after / piece) : after;
     }
     placed.push(block);
     end = Math.max(end, block.offset + block.bytes);
