@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { add, div, mul, type NDArray, scale, sqrt } from '../graph/index.ts';
 import { decayOf } from './adamw.ts';
 import { hfAdamOptions, hfAdamw } from './galore.ts';
-import { defineOptimizer, type ParameterInfo, type PrepareInputs } from './optimizer.ts';
+import { defineOptimizer, type ParameterInfo, type PrepareInputs, type StateSpec } from './optimizer.ts';
 import {
   biasCorrection,
   byRateThenDecay,
@@ -42,6 +42,11 @@ const drawNormal =
     for (let i = 0; i < data.length; i++) data[i] /= Math.sqrt(rank);
   };
 
+/** Bases that are drawn instead of decomposed. */
+function drawn(state: Readonly<Record<string, StateSpec>>): Record<string, StateSpec> {
+  return Object.fromEntries(Object.entries(state).map(([name, { shape }]) => [name, { shape }]));
+}
+
 /** Guards the factors where the projected gradient vanishes. */
 const TINY = 1e-8;
 
@@ -53,8 +58,9 @@ export function apolloPiece(parameter: ParameterInfo, o: ApolloOptions, draw = d
   const moments = scaleByMoments(o);
   const limiter = o.limit ? limitGrowth(o.growth) : chain();
   const axis = o.scaling === 'tensor' ? undefined : space.state.right ? 1 : 0;
+  const bases = o.basis === 'svd' ? space.state : drawn(space.state);
   const scaled: Piece = {
-    state: (p) => ({ ...moments.state({ ...p, shape: space.shape }), ...space.state, ...limiter.state(p) }),
+    state: (p) => ({ ...moments.state({ ...p, shape: space.shape }), ...bases, ...limiter.state(p) }),
     apply(g, state, context) {
       const low = space.down(g, state);
       const inside = moments.apply(low, state, context);

@@ -32,6 +32,8 @@ export interface StateSpec {
   readonly dtype?: DType;
   /** 1 where it is an average of gradients, 2 of their squares: what a restart clears. */
   readonly moment?: 1 | 2;
+  /** True where `prepare` finds it by decomposing a gradient. */
+  readonly decomposed?: true;
 }
 
 /** Symbols of one update. Lists are in the order of the rule's parameters. */

@@ -50,7 +50,10 @@ export function projection(method: string, parameter: ParameterInfo, o: Projecti
   const [m, n] = parameter.shape;
   const { left, right } = sides(parameter, o.projection);
   return {
-    state: { ...(left && { left: { shape: [m, o.rank] } }), ...(right && { right: { shape: [o.rank, n] } }) },
+    state: {
+      ...(left && { left: { shape: [m, o.rank], decomposed: true } }),
+      ...(right && { right: { shape: [o.rank, n], decomposed: true } }),
+    },
     shape: [left ? o.rank : m, right ? o.rank : n],
     down(g, s) {
       const rows = left ? matmul(s.left, g, { transA: true }) : g;

@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { compileLoop } from '../engine/index.ts';
 import type { NDArray, Program } from '../graph/index.ts';
-import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
+import { restsAt, stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
@@ -52,15 +52,16 @@ export interface EstimateOptions {
 }
 
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30: least squares over `npm run bench -- memory`.
-/** Node with this package, ONNX Runtime, and what waits for the collector. */
-const PROCESS_BYTES = 200e6;
+/** Node with this package, ONNX Runtime and its programs, and what waits for the collector. */
+const PROCESS_BYTES = 180e6;
 /** A second thread of Node with the package. */
 const WORKER_BYTES = 30e6;
-/** A compiled program, and each of its operators. */
-const PROGRAM_BYTES = 6e6;
-const NODE_BYTES = 11.5e3;
-/** An update rule with its loop. */
-const RULE_BYTES = 30e3;
+/** An operator of a compiled program. */
+const NODE_BYTES = 18e3;
+/** What decompositions of gradients leave to the collector. */
+const DECOMPOSITION_BYTES = 35e6;
+/** Programs of the next turn that are compiled while the last one's are there, where blocks take turns. */
+const TURN_BYTES = 35e6;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks
@@ -81,7 +82,7 @@ export function estimateMemory(
   return turns
     .map((turn) => {
       const own = { ...traced, trainables: turn.trainables };
-      return estimateTurn(own, rules.length, { ...turn, ofUpdates }, running(turn.trainables), options);
+      return estimateTurn(own, { ...turn, ofUpdates }, running(turn.trainables), options);
     })
     .reduce((most, estimate) => (estimate.peak > most.peak ? estimate : most));
 }
@@ -89,7 +90,6 @@ export function estimateMemory(
 /** @param turn bytes of its optimizer state, and what updates take beside */
 function estimateTurn(
   traced: Traced,
-  rules: number,
   turn: { readonly optimizer: number; readonly ofUpdates: UpdatesMemory },
   { step, begin, evaluation }: RunningMemory,
   options: EstimateOptions,
@@ -107,8 +107,8 @@ function estimateTurn(
     runtime:
       PROCESS_BYTES +
       (options.worker === false ? 0 : WORKER_BYTES) +
-      RULE_BYTES * rules +
-      programs.reduce((n, { nodes }) => n + PROGRAM_BYTES + NODE_BYTES * nodes, 0),
+      turn.ofUpdates.waiting +
+      programs.reduce((n, { nodes }) => n + NODE_BYTES * nodes, 0),
   };
   const peak = Object.values(parts).reduce((a, b) => a + b);
   // Before the first update, gradients of whole matrices may have needed more.
@@ -173,7 +173,13 @@ function countMemory(
 interface UpdatesMemory {
   /** Arrays that rules work in on the host: one set for all. */
   readonly host: number;
+  /** What waits for the collector. */
+  readonly waiting: number;
   readonly programs: readonly ProgramMemory[];
+}
+
+function decomposes({ state }: UpdateRule): boolean {
+  return Object.values(state).some((spec) => spec.decomposed);
 }
 
 /** Rules of one shape share their programs. */
@@ -181,6 +187,9 @@ function updatesMemory(rules: readonly UpdateRule[]): UpdatesMemory {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   return {
     host: Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)),
+    waiting:
+      (rules.some(decomposes) ? DECOMPOSITION_BYTES : 0) +
+      (rules.some((rule) => restsAt(rule, 1)) ? TURN_BYTES : 0),
     programs: [...alike.values()]
       .flatMap(programsOf)
       .map((p) => programMemory(p, new Set(Object.keys(p.outputs)))),
