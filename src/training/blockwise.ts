@@ -5,15 +5,14 @@ import {
   type ConsumeGradient,
   compileStretch,
   type Execution,
-  factorArrays,
   gradientName,
   handObserved,
   type Observe,
   type Setup,
   type Stretch,
-  stretchFeeds,
   turnsOf,
 } from './execution.ts';
+import { createFeeder } from './feeder.ts';
 import { DY, gradientPlaces, ownPlace, partialName, type TracedStage, traceStages, X } from './stages.ts';
 
 /** A stage of the model, compiled. */
@@ -31,7 +30,7 @@ interface Stage extends Pick<TracedStage, 'trains' | 'adds' | 'passes'> {
  * its backward, and each gradient is handed over as soon as no earlier stage adds to it.
  */
 export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {}): Execution {
-  const arrays = factorArrays(setup.adaptation);
+  const feed = createFeeder(setup);
   const plans = new Map<string, Promise<Stage[]>>();
   const buffers = new Map<string, NDArray>();
   const shapes = shapesOf(setup.trainables);
@@ -51,7 +50,7 @@ export function blockwiseExecution(setup: Setup, options: BlockwiseOptions = {})
       if (changed) keepPlaces(stages, buffers);
       const hold = (name: string, shape: Shape) => heldArray(name, shape, buffers);
       const run: Run = (stretch, own, into) =>
-        stretch.executable.run(stretchFeeds(setup, arrays, stretch, { ...feeds, ...own }, draw), into);
+        stretch.executable.run(feed(stretch, { ...feeds, ...own }, draw), into);
       const lend = (at: number) => gradientArrays(stages[at], shapes, buffers);
       const inputs = await forward(setup, stages, run, hold);
       const loss = await backward(setup, stages, inputs, run, { lend, hold }, { consume, observe });

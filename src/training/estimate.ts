@@ -53,15 +53,15 @@ export interface EstimateOptions {
 
 // Measured on Linux x64, Node 20, ONNX Runtime 1.30: least squares over `npm run bench -- memory`.
 /** Node with this package, ONNX Runtime and its programs, and what waits for the collector. */
-const PROCESS_BYTES = 180e6;
+const PROCESS_BYTES = 184e6;
 /** A second thread of Node with the package. */
 const WORKER_BYTES = 30e6;
 /** An operator of a compiled program. */
 const NODE_BYTES = 18e3;
 /** What decompositions of gradients leave to the collector. */
-const DECOMPOSITION_BYTES = 35e6;
-/** Programs of the next turn that are compiled while the last one's are there, where blocks take turns. */
-const TURN_BYTES = 35e6;
+const DECOMPOSITION_BYTES = 40e6;
+/** Programs of the next turn that are compiled while the last one's are there, where blocks take turns layer by layer. */
+const TURN_BYTES = 45e6;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks
@@ -77,7 +77,7 @@ export function estimateMemory(
   running: (trainables: readonly Trainable[]) => RunningMemory = (trainables) =>
     runningMemory({ ...traced, trainables }, shape, options),
 ): MemoryEstimate {
-  const ofUpdates = updatesMemory(rules);
+  const ofUpdates = updatesMemory(rules, options.execution === 'blockwise');
   const turns = largestTurns(traced, rules, options.steps ?? 10_000);
   return turns
     .map((turn) => {
@@ -102,7 +102,7 @@ function estimateTurn(
     adapter: counts.adapter,
     gradients: counts.held,
     optimizer: turn.optimizer,
-    activations: step.between + inTurn(running) + turn.ofUpdates.host,
+    activations: step.between + step.noise + inTurn(running) + turn.ofUpdates.host,
     data: options.data ?? 0,
     runtime:
       PROCESS_BYTES +
@@ -118,6 +118,7 @@ function estimateTurn(
       begin.sums +
       begin.lent +
       begin.between +
+      begin.noise +
       inTurn(begin.programs) +
       parts.runtime
     : 0;
@@ -183,13 +184,13 @@ function decomposes({ state }: UpdateRule): boolean {
 }
 
 /** Rules of one shape share their programs. */
-function updatesMemory(rules: readonly UpdateRule[]): UpdatesMemory {
+function updatesMemory(rules: readonly UpdateRule[], blockwise: boolean): UpdatesMemory {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   return {
     host: Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)),
     waiting:
       (rules.some(decomposes) ? DECOMPOSITION_BYTES : 0) +
-      (rules.some((rule) => restsAt(rule, 1)) ? TURN_BYTES : 0),
+      (blockwise && rules.some((rule) => restsAt(rule, 1)) ? TURN_BYTES : 0),
     programs: [...alike.values()]
       .flatMap(programsOf)
       .map((p) => programMemory(p, new Set(Object.keys(p.outputs)))),

@@ -12,14 +12,13 @@ import {
 import {
   beginTrace,
   compileStretch,
-  factorArrays,
   type Setup,
   type Stretch,
-  stretchFeeds,
   type Trace,
   type Traced,
   traceModel,
 } from './execution.ts';
+import { createFeeder } from './feeder.ts';
 import { supervisedLoss } from './objective.ts';
 
 /** Mean loss over all targets; accuracy where there are classes. */
@@ -32,7 +31,7 @@ export interface Evaluation {
 /** Evaluates batches without dropout, one forward program a shape, kept between calls. */
 export function createEvaluator(setup: Setup, shapeOf: (batch: AnyBatch) => BatchShape) {
   const stretches = new Map<string, Promise<Stretch>>();
-  const arrays = factorArrays(setup.adaptation);
+  const feed = createFeeder(setup);
   return async (batches: AsyncIterable<AnyBatch>): Promise<Evaluation> => {
     let [loss, targets, correct, labelled] = [0, 0, 0, false];
     for await (const batch of batches) {
@@ -40,9 +39,7 @@ export function createEvaluator(setup: Setup, shapeOf: (batch: AnyBatch) => Batc
       const key = shapeKey(shape);
       if (!stretches.has(key)) stretches.set(key, buildForward(setup, shape));
       const stretch = await stretches.get(key)!;
-      const result = await stretch.executable.run(
-        stretchFeeds(setup, arrays, stretch, batchFeeds(batch, shape, 1), 0),
-      );
+      const result = await stretch.executable.run(feed(stretch, batchFeeds(batch, shape, 1), 0));
       loss += Number(result.loss.data[0]);
       targets += targetCount(batch);
       if (!isLabelled(batch)) continue;

@@ -1,15 +1,5 @@
 import type { CompileOptions, Engine, Executable } from '../engine/index.ts';
-import {
-  add,
-  gradients,
-  input,
-  mul,
-  type NDArray,
-  type Program,
-  type Tensor,
-  zeros,
-} from '../graph/index.ts';
-import { random } from '../linalg/index.ts';
+import { add, gradients, input, mul, type NDArray, type Program, type Tensor } from '../graph/index.ts';
 import type { BatchInputs, HeadOutput } from '../models/architecture.ts';
 import type { Context, NoiseSpec } from '../models/context.ts';
 import { traceContext } from '../models/context.ts';
@@ -114,7 +104,7 @@ export function beginTrace(setup: Traced, training: boolean, observing = false):
   };
 }
 
-/** A compiled stretch, with feeds resolved by name from weights, factors, noise and what the caller adds. */
+/** A compiled stretch, and the noise that is drawn for each of its runs. */
 export interface Stretch {
   readonly executable: Executable;
   readonly noise: readonly NoiseSpec[];
@@ -131,23 +121,6 @@ export async function compileStretch(
   return { executable, noise: [...trace.context.noise.values()].filter((n) => used.has(n.name)) };
 }
 
-/** Feeds of a stretch: `own` first, then the run's tensors by name. */
-export function stretchFeeds(
-  setup: Setup,
-  arrays: ReadonlyMap<string, NDArray>,
-  stretch: Stretch,
-  own: Readonly<Record<string, NDArray>>,
-  draw: number,
-): Record<string, NDArray> {
-  const feeds: Record<string, NDArray> = {};
-  for (const spec of stretch.noise) feeds[spec.name] = drawNoise(spec, setup.seed, draw);
-  for (const { name } of stretch.executable.inputs) {
-    const array = feeds[name] ?? own[name] ?? arrays.get(name) ?? setup.model.weights.get(name);
-    if (array) feeds[name] = array;
-  }
-  return feeds;
-}
-
 /** Factors of the adaptation by their names in the run. */
 export function factorArrays(adaptation: Adaptation | undefined): Map<string, NDArray> {
   const arrays = new Map<string, NDArray>();
@@ -155,18 +128,6 @@ export function factorArrays(adaptation: Adaptation | undefined): Map<string, ND
     for (const [name, array] of Object.entries({ ...layer.frozen, ...layer.trainable }))
       arrays.set(`${layer.spec.name}#${name}`, array);
   return arrays;
-}
-
-function drawNoise(spec: NoiseSpec, seed: number, draw: number): NDArray {
-  const source = random(seed, spec.name);
-  if (spec.kind === 'normal') {
-    const array = zeros(spec.shape);
-    source.fillNormal(array.data as Float32Array, draw);
-    return array;
-  }
-  const array = zeros(spec.shape, 'bool');
-  source.fillBernoulli(array.data as Uint8Array, spec.keep!, draw);
-  return array;
 }
 
 /**

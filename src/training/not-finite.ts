@@ -1,7 +1,8 @@
 import { RankineError } from '../errors.ts';
 import type { NDArray } from '../graph/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
-import { compileStretch, factorArrays, type Setup, stretchFeeds } from './execution.ts';
+import { compileStretch, factorArrays, type Setup } from './execution.ts';
+import { createFeeder } from './feeder.ts';
 import { squares } from './gradient-norm.ts';
 import { traceStages, X } from './stages.ts';
 
@@ -17,15 +18,15 @@ export interface Suspect {
  * embedding or a block gives, else the loss.
  */
 export async function firstNotFinite(setup: Setup, { feeds, shape, draw }: Suspect): Promise<string> {
-  const factors = factorArrays(setup.adaptation);
-  for (const [name, array] of [...setup.model.weights, ...factors])
+  for (const [name, array] of [...setup.model.weights, ...factorArrays(setup.adaptation)])
     if (!Number.isFinite(squares(array))) return `the tensor ${name}`;
+  const feed = createFeeder(setup);
   let x: NDArray | undefined;
   for (const [i, { forward, trace }] of traceStages(setup, shape).entries()) {
     if (!forward) continue;
     const stretch = await compileStretch(setup, forward, trace);
     const own = { ...feeds, ...(x && { [X]: x }) };
-    x = (await stretch.executable.run(stretchFeeds(setup, factors, stretch, own, draw))).y;
+    x = (await stretch.executable.run(feed(stretch, own, draw))).y;
     if (!Number.isFinite(squares(x))) return `the output of ${i === 0 ? 'the embedding' : `block ${i - 1}`}`;
   }
   return 'the loss';

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
 import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
-import { gradientName, type Traced } from './execution.ts';
+import { gradientName, type Trace, type Traced } from './execution.ts';
+import { noisePlaces } from './feeder.ts';
 import { type ProgramMemory, programMemory } from './program-memory.ts';
 import { gradientPlaces, traceStages } from './stages.ts';
 import { traceWhole } from './whole.ts';
@@ -12,16 +13,18 @@ export interface StepMemory {
   readonly programs: readonly ProgramMemory[];
   /** Hidden states between programs. */
   readonly between: number;
+  /** Noise that is drawn for a step. */
+  readonly noise: number;
   /** Arrays that gradients are written into, where each is spent as soon as it is there. */
   readonly lent: number;
 }
 
 /** Forward and backward in one program. */
 export function wholeStep(traced: Traced, shape: BatchShape): StepMemory {
-  const { result } = traceWhole(traced, shape);
+  const { result, trace } = traceWhole(traced, shape);
   const memory = programMemory(result, new Set(Object.keys(result.outputs)));
   const all = totalBytes(traced.trainables.map((t) => t.array));
-  return { programs: [memory], between: 0, lent: all };
+  return { programs: [memory], between: 0, noise: noiseBytes([trace]), lent: all };
 }
 
 /** One program a stage: stages of one structure share it, and the arrays of their gradients. */
@@ -43,8 +46,20 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
     programs,
     // All that go forward are kept; two of those that come back take turns.
     between: hidden.reduce((a, b) => a + b, 0) + 2 * Math.max(...hidden),
+    noise: noiseBytes(stages.map(({ trace }) => trace)),
     lent: totalBytes(lent.values()),
   };
+}
+
+/** Bytes of the arrays that stretches which run in turn draw their noise into. */
+function noiseBytes(traces: readonly Trace[]): number {
+  const arrays = new Map<string, number>();
+  for (const { context } of traces) {
+    const specs = [...context.noise.values()];
+    for (const [i, place] of noisePlaces(specs).entries())
+      arrays.set(place, sizeOf(specs[i].shape) * (specs[i].kind === 'normal' ? BYTES.float32 : BYTES.bool));
+  }
+  return [...arrays.values()].reduce((a, b) => a + b, 0);
 }
 
 /** Equal for programs that the engine compiles once. */

@@ -6,22 +6,21 @@ import {
   derivatives,
   type Execution,
   everObserves,
-  factorArrays,
   gradientName,
   handObserved,
   type Setup,
   type Stretch,
-  stretchFeeds,
   type Trace,
   type Traced,
   traceModel,
   turnsOf,
 } from './execution.ts';
+import { createFeeder } from './feeder.ts';
 import { supervisedLoss } from './objective.ts';
 
 /** Forward, loss and backward in one graph: the fastest. */
 export function wholeExecution(setup: Setup): Execution {
-  const arrays = factorArrays(setup.adaptation);
+  const feed = createFeeder(setup);
   const stretches = new Map<string, Promise<Stretch>>();
   const turns = turnsOf(setup);
   const buffers = new Map<string, NDArray>();
@@ -41,7 +40,7 @@ export function wholeExecution(setup: Setup): Execution {
       if (!stretches.has(key)) stretches.set(key, buildWhole(moving, shape, observe !== undefined));
       const stretch = await stretches.get(key)!;
       const into = Object.fromEntries(buffers);
-      const result = await stretch.executable.run(stretchFeeds(setup, arrays, stretch, feeds, draw), into);
+      const result = await stretch.executable.run(feed(stretch, feeds, draw), into);
       handObserved(result, observe);
       for (const { info } of moving.trainables) await consume(info.name, into[gradientName(info.name)]);
       return Number(result.loss.data[0]);

@@ -26,13 +26,12 @@ import {
   beginTrace,
   compileStretch,
   derivatives,
-  factorArrays,
   gradientName,
   type Setup,
   type Stretch,
-  stretchFeeds,
   traceModel,
 } from '../../../src/training/execution.ts';
+import { createFeeder } from '../../../src/training/feeder.ts';
 import { clipFactor, globalNorm } from '../../../src/training/gradient-norm.ts';
 import { schedule } from '../../../src/training/schedules.ts';
 import { countTrainable, trainables } from '../../../src/training/trainables.ts';
@@ -92,10 +91,10 @@ export async function trainSegmenter(
   const updates = createUpdates(engine, adamw, adamw.options.parse({}), list, seed);
   const rates = schedule({ kind: 'linear', warmup: 0.05, peak: rate, total: steps });
   const step = await compileStep(setup, batch);
-  const arrays = factorArrays(setup.adaptation);
+  const feed = createFeeder(setup);
   for (let done = 0; done < steps; done++) {
     const { pixels, masks } = batchOf(draw(done));
-    const feeds = stretchFeeds(setup, arrays, step, { [PIXELS]: pixels, [MASKS]: masks }, done);
+    const feeds = feed(step, { [PIXELS]: pixels, [MASKS]: masks }, done);
     const result = await step.executable.run(feeds);
     const gradientOf = (name: string) => result[gradientName(name)];
     const norm = globalNorm(list.map((t) => gradientOf(t.info.name)));
@@ -119,10 +118,10 @@ export async function diceOf(
   const trace = beginTrace(setup, false);
   const odds = traceOdds(setup, trace, groups[0].length);
   const stretch = await compileStretch(setup, program({ odds }), trace);
-  const arrays = factorArrays(setup.adaptation);
+  const feed = createFeeder(setup);
   const scores = [];
   for (const group of groups) {
-    const feeds = stretchFeeds(setup, arrays, stretch, { [PIXELS]: batchOf(group).pixels }, 0);
+    const feeds = feed(stretch, { [PIXELS]: batchOf(group).pixels }, 0);
     const data = (await stretch.executable.run(feeds)).odds.data as Float32Array;
     const predicted = group.map((_, b) => data.subarray(b * AREA, (b + 1) * AREA).map((v) => Number(v > 0)));
     scores.push(
