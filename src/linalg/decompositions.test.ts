@@ -221,6 +221,7 @@ describe('identities', () => {
         expect(
           distance(vectors, { ...all, rows: count, data: all.data.slice(0, count * all.cols) }),
         ).toBeLessThan(tolerance);
+        expect(shortVectors(transpose(a), count, { flipped: true })).toEqual(vectors);
       }
     }
   });

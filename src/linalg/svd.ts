@@ -3,12 +3,15 @@ import { bidiagonalize } from './bidiagonalize.ts';
 import { gemm } from './gemm.ts';
 import {
   castLike,
+  largestMagnitude,
   type Matrix,
   makeLargestPositive,
+  powerToOne,
   type Real,
   scaledFloat64,
   transposed,
 } from './matrix.ts';
+import type { View } from './pack.ts';
 import { thinQr } from './qr.ts';
 import { type Reflectors, reflect } from './reflectors.ts';
 import { tridiagonalize } from './tridiagonalize.ts';
@@ -59,15 +62,22 @@ export function svd<T extends Real>(a: Matrix<T>): Svd<T> {
  * float32 matrix as exact as it is, in a third of the time. Where singular values are below 1e-7 of the largest, or as
  * close to each other, the vectors span what those of `svd` do together, but may be turned among themselves.
  * @param count 0 to min(m, n)
+ * @param options `flipped`: of the transposed matrix, which is not copied for it
  * @returns count x min(m, n), a vector a row
  * @throws RankineError `linalg/not-finite`
  */
-export function shortVectors<T extends Real>(a: Matrix<T>, count: number): Matrix<T> {
-  const { rows, cols } = a;
-  const { work } = scaledFloat64(a);
+export function shortVectors<T extends Real>(
+  a: Matrix<T>,
+  count: number,
+  { flipped = false } = {},
+): Matrix<T> {
+  const [rows, cols] = flipped ? [a.cols, a.rows] : [a.rows, a.cols];
   const onRight = rows >= cols;
   const [m, n] = onRight ? [rows, cols] : [cols, rows];
-  const tall = onRight ? work : transposed(work, rows, cols);
+  // Products in float64 take float32 as it is; only what would over- or underflow is copied.
+  const data = powerToOne(largestMagnitude(a)) === 1 ? a.data : scaledFloat64(a).work;
+  const asStored = onRight !== flipped;
+  const tall = asStored ? { data, offset: 0, stride: n } : { data, offset: 0, stride: m, transposed: true };
   const { d, e, q } = tridiagonalize(gram(tall, m, n), n);
   const b = bidiagonalSvd(...choleskyFactor(d, e), 'right');
   const vectors = rotateBack(rowsOf(b.vt, descending(b.d).slice(0, count), n), q, n);
@@ -80,15 +90,19 @@ export function shortVectors<T extends Real>(a: Matrix<T>, count: number): Matri
 const STRIP = 128;
 
 /** A^T A of the m x n matrix: on and above the diagonal in strips, the rest by symmetry. */
-function gram(a: Float64Array, m: number, n: number): Float64Array {
+function gram(a: View, m: number, n: number): Float64Array {
   const out = new Float64Array(n * n);
   for (let i = 0; i < n; i += STRIP) {
-    const columns = { data: a, offset: i, stride: n };
+    const columns = { ...a, offset: i * (a.transposed ? a.stride : 1) };
     const target = { data: out, offset: i * n + i, stride: n };
-    gemm(Math.min(STRIP, n - i), n - i, m, 1, { ...columns, transposed: true }, columns, target);
+    gemm(Math.min(STRIP, n - i), n - i, m, 1, turned(columns), columns, target);
   }
   for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) out[i * n + j] = out[j * n + i];
   return out;
+}
+
+function turned(a: View): View {
+  return { ...a, transposed: !a.transposed };
 }
 
 /**
@@ -111,18 +125,14 @@ function choleskyFactor(d: Float64Array, e: Float64Array): [Float64Array, Float6
 }
 
 /** Flips right vectors (a row each) of the m x n matrix whose left ones, A v up to a factor, have to be flipped. */
-function signByLeft(vectors: Float64Array, a: Float64Array, m: number, n: number): void {
+function signByLeft(vectors: Float64Array, a: View, m: number, n: number): void {
   const count = vectors.length / n;
   const left = new Float64Array(count * m);
-  gemm(
-    count,
-    m,
-    n,
-    1,
-    { data: vectors, offset: 0, stride: n },
-    { data: a, offset: 0, stride: n, transposed: true },
-    { data: left, offset: 0, stride: m },
-  );
+  gemm(count, m, n, 1, { data: vectors, offset: 0, stride: n }, turned(a), {
+    data: left,
+    offset: 0,
+    stride: m,
+  });
   for (let i = 0; i < count; i++)
     if (makeLargestPositive(left.subarray(i * m, (i + 1) * m)))
       for (let j = i * n; j < (i + 1) * n; j++) vectors[j] = -vectors[j];

@@ -95,10 +95,9 @@ function refresh(
   if (isZero(g)) return;
   const stored = matrix(g.shape[0], g.shape[1], g.data as Float32Array);
   // The signs of singular vectors matter, since moments outlive the basis: they are those of out×in.
-  const weight = flipped ? transpose(stored) : stored;
   const [left, right] = [state.left, state.right].map((basis) => basis !== undefined);
   const wants = flipped ? { left: right, right: left } : { left, right };
-  const found = decompose(weight, wants, o, random(`basis/${step}`));
+  const found = decompose({ stored, flipped }, wants, o, random(`basis/${step}`));
   const [rows, columns] = flipped ? [found.vt, found.ut] : [found.ut, found.vt];
   if (state.right) copyRows(columns!, state.right);
   if (state.left) (state.left.data as Float32Array).set(transpose(firstRows(rows!, o.rank)).data);
@@ -110,15 +109,18 @@ interface Vectors {
   readonly vt?: Matrix<Float32Array>;
 }
 
+/** @param weight what a checkpoint stores, turned where that is in×out */
 function decompose(
-  g: Matrix<Float32Array>,
+  { stored, flipped }: { readonly stored: Matrix<Float32Array>; readonly flipped: boolean },
   wants: Readonly<Record<'left' | 'right', boolean>>,
   { decomposition, rank }: ProjectionOptions,
   source: Random,
 ): Vectors {
-  if (decomposition === 'exact' && wants.left !== wants.right && wants.right === g.rows >= g.cols)
-    return { [wants.right ? 'vt' : 'ut']: shortVectors(g, rank) };
-  const { u, vt } = decomposition === 'exact' ? svd(g) : truncatedSvd(g, rank, { random: source });
+  const tall = flipped ? stored.cols >= stored.rows : stored.rows >= stored.cols;
+  if (decomposition === 'exact' && wants.left !== wants.right && wants.right === tall)
+    return { [wants.right ? 'vt' : 'ut']: shortVectors(stored, rank, { flipped }) };
+  const weight = flipped ? transpose(stored) : stored;
+  const { u, vt } = decomposition === 'exact' ? svd(weight) : truncatedSvd(weight, rank, { random: source });
   return { ut: transpose(u), vt };
 }
 

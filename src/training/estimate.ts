@@ -1,6 +1,6 @@
 import { totalmem } from 'node:os';
 import { compileLoop } from '../engine/index.ts';
-import type { NDArray, Program } from '../graph/index.ts';
+import { BYTES, type NDArray, type Program } from '../graph/index.ts';
 import { restsAt, stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
@@ -59,7 +59,9 @@ const WORKER_BYTES = 30e6;
 /** An operator of a compiled program. */
 const NODE_BYTES = 18e3;
 /** What decompositions of gradients leave to the collector. */
-const DECOMPOSITION_BYTES = 40e6;
+const DECOMPOSITION_BYTES = 30e6;
+/** Matrices of n × n numbers in float64 that the vectors of a side of length n are found with. */
+const DECOMPOSITION_SQUARES = 5;
 /** Programs of the next turn that are compiled while the last one's are there, where blocks take turns layer by layer. */
 const TURN_BYTES = 45e6;
 
@@ -179,17 +181,19 @@ interface UpdatesMemory {
   readonly programs: readonly ProgramMemory[];
 }
 
-function decomposes({ state }: UpdateRule): boolean {
-  return Object.values(state).some((spec) => spec.decomposed);
+/** Bytes that a decomposition of the rule's gradient takes; 0 where it makes none. */
+function decomposing({ state, parameters: [{ shape }] }: UpdateRule): number {
+  const decomposes = Object.values(state).some((spec) => spec.decomposed);
+  return decomposes ? DECOMPOSITION_SQUARES * BYTES.float64 * Math.min(...shape) ** 2 : 0;
 }
 
 /** Rules of one shape share their programs. */
 function updatesMemory(rules: readonly UpdateRule[], blockwise: boolean): UpdatesMemory {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   return {
-    host: Math.max(0, ...rules.map((rule) => rule.host?.bytes ?? 0)),
+    host: Math.max(0, ...rules.map((rule) => Math.max(rule.host?.bytes ?? 0, decomposing(rule)))),
     waiting:
-      (rules.some(decomposes) ? DECOMPOSITION_BYTES : 0) +
+      (rules.some((rule) => decomposing(rule) > 0) ? DECOMPOSITION_BYTES : 0) +
       (blockwise && rules.some((rule) => restsAt(rule, 1)) ? TURN_BYTES : 0),
     programs: [...alike.values()]
       .flatMap(programsOf)
