@@ -1,5 +1,6 @@
 import { type BidiagonalSvd, bidiagonalQr, norm2, rotateRows } from './bidiagonal-qr.ts';
 import { gemm } from './gemm.ts';
+import { scratch } from './scratch.ts';
 import { secularRoots } from './secular.ts';
 import { secularVectors } from './secular-vectors.ts';
 
@@ -202,7 +203,7 @@ function assemble(
 }
 
 function gather(a: Float64Array, n: number, rows: readonly number[]): Float64Array {
-  const out = new Float64Array(rows.length * n);
+  const out = scratch('divide-and-conquer/rows', rows.length * n);
   for (const [to, from] of rows.entries()) out.set(a.subarray(from * n, (from + 1) * n), to * n);
   return out;
 }

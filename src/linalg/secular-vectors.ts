@@ -3,6 +3,7 @@ import type { SecularRoots } from './secular.ts';
 /**
  * Singular vectors of [z; diag(d)] as rows, their elements in the given order. z is recomputed from the roots
  * (Löwner's formula): for that z the computed roots are exact, so the vectors are orthogonal to working precision.
+ * They are written over the roots, which are of no use any more.
  */
 export function secularVectors(
   d: Float64Array,
@@ -12,8 +13,8 @@ export function secularVectors(
 ) {
   const k = d.length;
   const zHat = loewner(d, z, roots);
-  const uHat = new Float64Array(k * k);
-  const vHat = new Float64Array(k * k);
+  const { minus: vHat, plus: uHat } = roots;
+  const [us, vs] = [new Float64Array(k), new Float64Array(k)];
   for (let i = 0; i < k; i++) {
     let uNorm = 0;
     let vNorm = 0;
@@ -21,16 +22,16 @@ export function secularVectors(
       const j = order[at];
       const v = zHat[j] / (roots.minus[i * k + j] * roots.plus[i * k + j]);
       const u = j === 0 ? -1 : d[j] * v;
-      uHat[i * k + at] = u;
-      vHat[i * k + at] = v;
+      us[at] = u;
+      vs[at] = v;
       uNorm += u * u;
       vNorm += v * v;
     }
     const uScale = 1 / Math.sqrt(uNorm);
     const vScale = 1 / Math.sqrt(vNorm);
-    for (let at = i * k; at < (i + 1) * k; at++) {
-      uHat[at] *= uScale;
-      vHat[at] *= vScale;
+    for (let at = 0; at < k; at++) {
+      uHat[i * k + at] = us[at] * uScale;
+      vHat[i * k + at] = vs[at] * vScale;
     }
   }
   return { uHat, vHat };

@@ -1,4 +1,5 @@
 import { invariant } from '../errors.ts';
+import { scratch } from './scratch.ts';
 
 /**
  * The singular values of M = [z; diag(d)] (first row z, d_0 = 0): the roots s of
@@ -14,14 +15,15 @@ export interface SecularRoots {
 }
 
 /**
+ * The next call may take the memory of `minus` and `plus`.
  * @param d ascending, d[0] = 0, neighbours apart by more than rounding
  * @param z no element zero
  */
 export function secularRoots(d: Float64Array, z: Float64Array): SecularRoots {
   const n = d.length;
   const s = new Float64Array(n);
-  const minus = new Float64Array(n * n);
-  const plus = new Float64Array(n * n);
+  const minus = scratch('secular/minus', n * n);
+  const plus = scratch('secular/plus', n * n);
   let norm = 0;
   for (let j = 0; j < n; j++) norm += z[j] * z[j];
   for (let i = 0; i < n; i++) {

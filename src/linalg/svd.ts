@@ -14,6 +14,7 @@ import {
 import type { View } from './pack.ts';
 import { thinQr } from './qr.ts';
 import { type Reflectors, reflect } from './reflectors.ts';
+import { scratch } from './scratch.ts';
 import { tridiagonalize } from './tridiagonalize.ts';
 
 /** Thin singular value decomposition: a = u diag(s) vt, with k singular values, largest first. */
@@ -91,7 +92,7 @@ const STRIP = 128;
 
 /** A^T A of the m x n matrix: on and above the diagonal in strips, the rest by symmetry. */
 function gram(a: View, m: number, n: number): Float64Array {
-  const out = new Float64Array(n * n);
+  const out = scratch('gram', n * n).fill(0);
   for (let i = 0; i < n; i += STRIP) {
     const columns = { ...a, offset: i * (a.transposed ? a.stride : 1) };
     const target = { data: out, offset: i * n + i, stride: n };
@@ -127,7 +128,7 @@ function choleskyFactor(d: Float64Array, e: Float64Array): [Float64Array, Float6
 /** Flips right vectors (a row each) of the m x n matrix whose left ones, A v up to a factor, have to be flipped. */
 function signByLeft(vectors: Float64Array, a: View, m: number, n: number): void {
   const count = vectors.length / n;
-  const left = new Float64Array(count * m);
+  const left = scratch('signs', count * m).fill(0);
   gemm(count, m, n, 1, { data: vectors, offset: 0, stride: n }, turned(a), {
     data: left,
     offset: 0,
