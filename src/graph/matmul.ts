@@ -105,15 +105,16 @@ const matmulAddOp: Op = {
 };
 
 /**
- * `product + c` as one operator, where that is a product of two matrices and c a matrix of its shape; for the
+ * `sign · product + c` as one operator, where that is a product of two matrices and c a matrix of its shape; for the
  * simplifier, behind which nothing is differentiated any more.
  */
-export function matmulAdd(product: Tensor, c: Tensor): Tensor | undefined {
+export function matmulAdd(product: Tensor, c: Tensor, sign: 1 | -1 = 1): Tensor | undefined {
   const attributes = asMatmul(product);
   const [a, b] = product.node.inputs;
   const fits = attributes && rank(a) === 2 && rank(b) === 2 && sameShape(product.shape, c.shape);
   if (!fits || product.dtype !== 'float32') return undefined;
-  return apply(matmulAddOp, [a, b, c], { ...attributes, shape: product.shape })[0];
+  const alpha = sign * attributes.alpha;
+  return apply(matmulAddOp, [a, b, c], { ...attributes, alpha, shape: product.shape })[0];
 }
 
 /** Below this many rows of B a part is not worth a thread. */

@@ -176,10 +176,11 @@ function foldScales(node: Node, inputs: readonly Tensor[]): Tensor | undefined {
   return apply(node.op, [inner.source, fill([], inner.factor * factor, x.dtype)])[0];
 }
 
-/** A product that is only added to something, in one operator with the addition. */
+/** A product that is only added to something, or taken from it, in one operator with the addition. */
 function addInProduct(node: Node, [a, b]: readonly Tensor[], uses: Uses): Tensor | undefined {
-  if (node.op.name !== 'add') return undefined;
   const once = (t: Tensor) => uses.get(t) === 1;
+  if (node.op.name === 'sub') return once(b) ? matmulAdd(b, a, -1) : undefined;
+  if (node.op.name !== 'add') return undefined;
   return (once(a) ? matmulAdd(a, b) : undefined) ?? (once(b) ? matmulAdd(b, a) : undefined);
 }
 

@@ -208,13 +208,17 @@ describe('products', () => {
     expect(onnxTypes(program({ y: transpose(product), product }))).toEqual(['FusedMatMul', 'Transpose']);
   });
 
-  it('take in what they are added to, where nothing else reads them', () => {
+  it('take in what they are added to or taken from, where nothing else reads them', () => {
     const product = matmul(x, w, { alpha: 0.5 });
     expect(onnxTypes(program({ z: add(y, product) }))).toEqual(['Gemm']);
+    expect(onnxTypes(program({ z: sub(y, product) }))).toEqual(['Gemm']);
+    expect(onnxTypes(program({ z: sub(product, y) }))).toEqual(['FusedMatMul', 'Sub']);
     expect(onnxTypes(program({ z: add(product, y), product }))).toEqual(['FusedMatMul', 'Add']);
     expect(onnxTypes(program({ z: add(product, input('row', [3])) }))).toEqual(['FusedMatMul', 'Add']);
     const p = program({ z: add(matmul(y, x, { transB: true }), matmul(x, y, { transB: true })) });
     close(evaluate(simplify(p), feeds).z, evaluate(p, feeds).z);
+    const less = program({ z: sub(y, product) });
+    close(evaluate(simplify(less), feeds).z, evaluate(less, feeds).z);
   });
 
   it('keep a transpose that is no swap of the last two axes', () => {
