@@ -58,6 +58,10 @@ it('adds up weights, factors, gradients, state and activations', async () => {
   expect(lora.estimate()).toMatchObject({ weights, adapter: factors, optimizer: 2 * factors });
 });
 
+function withoutDecompositions(state: UpdateRule['state']): UpdateRule['state'] {
+  return Object.fromEntries(Object.entries(state).map(([name, { shape }]) => [name, { shape }]));
+}
+
 /** Bytes of activations in one graph, by the rules of the optimizer. */
 function activationsWith(setup: Parameters<typeof estimateMemory>[0]) {
   const options = { execution: 'whole', together: true, sums: false, evaluates: false } as const;
@@ -74,10 +78,14 @@ it('counts what the host makes in a step of 8-bit moments in a subspace: of the 
   const [rank, longest] = [4, 64];
   const onHost = (optimizer: string, o: Record<string, unknown>) => {
     const rules = rulesOf(optimizer, o).filter((rule) => rule.host);
-    // To the byte: the arena's factor leaves fractions. Programs between are counted as others are.
-    const alone = rules.map((rule) => ({ ...rule, host: { ...rule.host!, programs: () => [] } }));
+    // Programs between are counted as others are, decompositions by themselves.
+    const alone = rules.map((rule) => ({
+      ...rule,
+      state: withoutDecompositions(rule.state),
+      host: { ...rule.host!, programs: () => [] },
+    }));
     expect(activations(rules)).toBeGreaterThanOrEqual(activations(alone));
-    return Math.round(activations(alone) - none);
+    return activations(alone) - none;
   };
   for (const method of ['galore', 'fira'])
     expect(onHost(method, { rank, bits: 8, smallest: 1 })).toBe(4 * 2 * rank * longest);
@@ -87,6 +95,19 @@ it('counts what the host makes in a step of 8-bit moments in a subspace: of the 
   const part = { split: 'columns', density: 0.5, bits: 8, smallest: 1 };
   expect(onHost('frugal', part)).toBe((4 * 2 * 16 * longest) / 2);
   expect(onHost('adam-8bit', { smallest: 1 })).toBe(0);
+});
+
+it('counts what a decomposition takes: five squares in float64 of the largest shorter side', async () => {
+  const setup = await tinySetup(createModel(tinyConfigs.gpt2, 'language-modelling', 0));
+  const rulesOf = (optimizer: string, optimizerOptions: Record<string, unknown>) =>
+    tinyUpdater(setup, { batches: [], shape: shape(2, 8), optimizer, optimizerOptions }).live.updates.rules;
+  const estimate = (optimizer: string, o: Record<string, unknown>) =>
+    estimateMemory(setup, rulesOf(optimizer, o), shape(2, 8), {
+      ...{ execution: 'whole', together: true, sums: false, evaluates: false },
+    });
+  const [drawn, found] = ['random', 'svd'].map((basis) => estimate('apollo', { rank: 4, basis }));
+  expect(found.activations - drawn.activations).toBe(5 * 8 * 16 ** 2);
+  expect(found.runtime).toBeGreaterThan(drawn.runtime);
 });
 
 it('counts what ONNX Runtime keeps for updates that are no loops, once for all of one shape', async () => {
