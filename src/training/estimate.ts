@@ -1,7 +1,7 @@
 import { totalmem } from 'node:os';
 import { compileLoop } from '../engine/index.ts';
 import { BYTES, type NDArray, type Program } from '../graph/index.ts';
-import { restsAt, stateBytes, type UpdateRule } from '../optimizers/index.ts';
+import { stateBytes, type UpdateRule } from '../optimizers/index.ts';
 import { discardedWeights } from './adaptation.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { traceEvaluation } from './evaluation.ts';
@@ -62,8 +62,6 @@ const NODE_BYTES = 18e3;
 const DECOMPOSITION_BYTES = 30e6;
 /** Matrices of n × n numbers in float64 that the vectors of a side of length n are found with. */
 const DECOMPOSITION_SQUARES = 5;
-/** Programs of the next turn that are compiled while the last one's are there, where blocks take turns layer by layer. */
-const TURN_BYTES = 45e6;
 
 /**
  * Predicts a run's peak memory from shapes alone: no array is read, nothing is compiled. Where the optimizer has blocks
@@ -79,7 +77,7 @@ export function estimateMemory(
   running: (trainables: readonly Trainable[]) => RunningMemory = (trainables) =>
     runningMemory({ ...traced, trainables }, shape, options),
 ): MemoryEstimate {
-  const ofUpdates = updatesMemory(rules, options.execution === 'blockwise');
+  const ofUpdates = updatesMemory(rules);
   const turns = largestTurns(traced, rules, options.steps ?? 10_000);
   return turns
     .map((turn) => {
@@ -188,13 +186,11 @@ function decomposing({ state, parameters: [{ shape }] }: UpdateRule): number {
 }
 
 /** Rules of one shape share their programs. */
-function updatesMemory(rules: readonly UpdateRule[], blockwise: boolean): UpdatesMemory {
+function updatesMemory(rules: readonly UpdateRule[]): UpdatesMemory {
   const alike = new Map(rules.map((rule) => [programKey(rule), rule]));
   return {
     host: Math.max(0, ...rules.map((rule) => Math.max(rule.host?.bytes ?? 0, decomposing(rule)))),
-    waiting:
-      (rules.some((rule) => decomposing(rule) > 0) ? DECOMPOSITION_BYTES : 0) +
-      (blockwise && rules.some((rule) => restsAt(rule, 1)) ? TURN_BYTES : 0),
+    waiting: rules.some((rule) => decomposing(rule) > 0) ? DECOMPOSITION_BYTES : 0,
     programs: [...alike.values()]
       .flatMap(programsOf)
       .map((p) => programMemory(p, new Set(Object.keys(p.outputs)))),
