@@ -21,6 +21,7 @@ const RULES: Readonly<Record<string, (...operands: Code[]) => Code>> = {
   abs: (x) => sequence(x, op.f32.abs),
   sqrt: (x) => sequence(x, op.f32.sqrt),
   floor: (x) => sequence(x, op.f32.floor),
+  sign,
   relu: (x) => sequence(x, op.zero, op.f32.max),
   not: (x) => sequence(x, op.not),
   add: (a, b) => sequence(a, b, op.f32.add),
@@ -37,6 +38,13 @@ const RULES: Readonly<Record<string, (...operands: Code[]) => Code>> = {
   or: (a, b) => sequence(a, b, op.or),
   where: (c, a, b) => sequence(a, b, c, op.select),
 };
+
+/** 1 above zero less 1 below it; of a NaN itself. */
+function sign(x: Code): Code {
+  const above = sequence(x, op.zero, op.f32.greater, op.ones, op.and);
+  const below = sequence(x, op.zero, op.f32.less, op.ones, op.and);
+  return sequence(above, below, op.f32.subtract, x, x, x, op.f32.equal, op.select);
+}
 
 /**
  * A plan as a WebAssembly loop over vectors of four float32: half to a third of the time of the JavaScript loop. The

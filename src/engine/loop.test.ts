@@ -13,6 +13,7 @@ import {
   maximum,
   mul,
   type NDArray,
+  neg,
   not,
   type Operand,
   type Program,
@@ -79,6 +80,7 @@ describe('a loop', () => {
     Lion: program({ w: sub(w, mul(rate, sign(add(mul(m, 0.9), mul(g, 0.1))))), m: add(mul(m, 0.99), g) }),
     clipped: program({ y: mul(g, div(1, maximum(div(abs(step), 2), 1))), z: tanh(sigmoid(g)) }),
     masked: program({ y: where(greater(g, 0), g, mul(m, -0.5)), z: where(not(greater(m, g)), -1, w) }),
+    signs: program({ y: sign(where(greater(g, 0.5), 0, g)), z: sign(neg(where(greater(g, 0.5), 0, g))) }),
     truths: program({
       y: equal(greater(g, 0), greater(m, 0)),
       z: where(equal(greater(g, 0), input('on', [], 'bool')), g, 0),
@@ -108,6 +110,12 @@ describe('a loop', () => {
     loop.run(own, { w: own.w, m: own.m, v: own.v });
     for (const key of ['w', 'm', 'v']) expect(own[key]).toEqual(apart[key]);
     expect(own.g).toEqual(feeds().g);
+  });
+
+  it('has no sign of what is no number', () => {
+    const [z, into] = [array([Number.NaN, -2, 0, 3], [4]), zeros([4])];
+    compileLoop(program({ y: sign(input('z', [4])) }))!.run({ z }, { y: into });
+    expect([...into.data]).toEqual([Number.NaN, -1, 0, 1]);
   });
 
   it('shares its code between parameters of one structure and keeps their names apart', () => {

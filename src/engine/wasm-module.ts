@@ -64,6 +64,8 @@ export const op = {
   loadLane: (lane: number, offset: number) => simd(0x56, ...at(offset), lane),
   storeLane: (lane: number, offset: number) => simd(0x5a, ...at(offset), lane),
   zero: simd(0x0c, ...new Array<number>(16).fill(0)),
+  /** 1 as float32 in every lane. */
+  ones: simd(0x0c, ...new Array(4).fill([0, 0, 0x80, 0x3f]).flat()),
   /** The upper half of a vector in both halves. */
   swapHalves: simd(0x0d, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7),
   /** Each pair of neighbouring 32-bit lanes the other way round. */
