@@ -1,6 +1,6 @@
 import type { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-common';
-import type { DType, NDArray, TypedArray } from '../graph/array.ts';
-import { BYTES, sizeOf, zeros } from '../graph/array.ts';
+import type { NDArray, TypedArray } from '../graph/array.ts';
+import { zeros } from '../graph/array.ts';
 import { type InputSpec, type Program, simplify, toOnnx } from '../graph/index.ts';
 import type { TensorType } from '../graph/tensor.ts';
 import { checkFeeds, checkOutputs, covers, type Feeds, overlap } from './feeds.ts';
@@ -208,9 +208,4 @@ async function received({ shape, dtype }: TensorType, result: OrtTensor): Promis
 async function digest(bytes: Uint8Array): Promise<string> {
   const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>));
   return Array.from(hash, (b) => b.toString(16).padStart(2, '0')).join('');
-}
-
-/** Bytes of an array of this type and shape. */
-export function byteSize(shape: readonly number[], dtype: DType = 'float32'): number {
-  return sizeOf(shape) * BYTES[dtype];
 }

@@ -1,5 +1,4 @@
 export {
-  byteSize,
   type CompileOptions,
   createEngine,
   type Device,
@@ -11,5 +10,5 @@ export type { Feeds } from './feeds.ts';
 export { Ledger, type MemoryKind } from './ledger.ts';
 export { compileLoop, type Loop } from './loop.ts';
 export { sumOfSquares } from './sum-of-squares.ts';
-export { bytesOf, isGiven, viewsOf } from './views.ts';
+export { isGiven, viewsOf } from './views.ts';
 export { planWorkspace } from './workspace.ts';

@@ -1,6 +1,6 @@
-import { type Program, runOrder } from '../graph/index.ts';
+import { byteSize, type Program, runOrder } from '../graph/index.ts';
 import type { Node, Tensor } from '../graph/tensor.ts';
-import { bytesOf, isGiven, viewsOf } from './views.ts';
+import { isGiven, viewsOf } from './views.ts';
 
 /** Results of fewer bytes do not matter here, and are not placed in a workspace. */
 export const SMALLEST_PLACED = 64 * 2 ** 10;
@@ -15,7 +15,7 @@ export function schedule(p: Program): Node[] {
   const { isView, rootOf } = viewsOf(p, base);
   const outputs = new Set(Object.values(p.outputs));
   // Outputs are the caller's.
-  const held = (t: Tensor) => (isGiven(t.node) || outputs.has(t) ? 0 : bytesOf(t));
+  const held = (t: Tensor) => (isGiven(t.node) || outputs.has(t) ? 0 : byteSize(t.shape, t.dtype));
   const readers = readersOf(base);
   const pending = new Map<Tensor, Set<Node>>();
   for (const node of base)

@@ -1,4 +1,4 @@
-import { BYTES, isInput, type Program, sizeOf } from '../graph/index.ts';
+import { isInput, type Program } from '../graph/index.ts';
 import type { Node, Tensor } from '../graph/tensor.ts';
 
 /** Whose memory each result of a program is. */
@@ -21,9 +21,4 @@ export function viewsOf(p: Program, order: readonly Node[]): Views {
 /** Whether a node's results are not computed, but fed or held by the compiled program. */
 export function isGiven(node: Node): boolean {
   return isInput(node.outputs[0]) || node.op.name === 'constant' || node.op.name === 'fill';
-}
-
-/** Bytes of a tensor's elements. */
-export function bytesOf(t: Tensor): number {
-  return sizeOf(t.shape) * BYTES[t.dtype];
 }

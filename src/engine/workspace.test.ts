@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   abs,
   add,
+  byteSize,
   concat,
   div,
   evaluate,
@@ -37,7 +38,7 @@ import type { Node } from '../graph/tensor.ts';
 import { random } from '../linalg/index.ts';
 import { createEngine, type Engine } from './index.ts';
 import { SMALLEST_PLACED } from './schedule.ts';
-import { bytesOf, viewsOf } from './views.ts';
+import { viewsOf } from './views.ts';
 import { planWorkspace, type Workspace } from './workspace.ts';
 
 /** The smallest square of numbers that is placed. */
@@ -96,10 +97,12 @@ function followMemory(
   const place = new Map<Tensor, readonly [string, number, number]>(
     results.map(({ tensor, at }) => [
       tensor,
-      typeof at === 'string' ? [at, 0, bytesOf(tensor)] : ['', at, at + bytesOf(tensor)],
+      typeof at === 'string'
+        ? [at, 0, byteSize(tensor.shape, tensor.dtype)]
+        : ['', at, at + byteSize(tensor.shape, tensor.dtype)],
     ]),
   );
-  for (const [name, t] of Object.entries(p.outputs)) place.set(t, [name, 0, bytesOf(t)]);
+  for (const [name, t] of Object.entries(p.outputs)) place.set(t, [name, 0, byteSize(t.shape, t.dtype)]);
   const valid = new Set<Tensor>();
   const write = (t: Tensor) => {
     const [memory, from, to] = place.get(t)!;
@@ -165,12 +168,12 @@ describe('a planned workspace', () => {
   it('holds as much as is needed at once, not as much as there is', () => {
     let t: Tensor = x;
     for (let i = 0; i < 20; i++) t = matmul(softmax(t), y);
-    expect(planWorkspace(simplify(program({ s: sum(t) }))).bytes).toBe(2 * bytesOf(x));
+    expect(planWorkspace(simplify(program({ s: sum(t) }))).bytes).toBe(2 * byteSize(x.shape, x.dtype));
   });
 
   it('has one place for a result and what is written over it', () => {
     const one = planWorkspace(simplify(program({ s: sum(exp(neg(tanh(matmul(x, y))))) })));
-    expect(one.bytes).toBe(bytesOf(x));
+    expect(one.bytes).toBe(byteSize(x.shape, x.dtype));
     expect(one.results).toHaveLength(4);
     expect(one.waits.size).toBe(0);
   });
@@ -188,7 +191,7 @@ describe('a planned workspace', () => {
     const grads = gradients(sum(h), weights);
     const p = simplify(program(Object.fromEntries(grads.map((g, i) => [`d${i}`, g]))));
     // The activations of eight layers, and what flows back through one of them.
-    expect(planWorkspace(p).bytes).toBeLessThanOrEqual(10 * bytesOf(x));
+    expect(planWorkspace(p).bytes).toBeLessThanOrEqual(10 * byteSize(x.shape, x.dtype));
   });
 
   it('lays no result across two pieces of memory, however large it is', () => {
@@ -199,13 +202,15 @@ describe('a planned workspace', () => {
       const { bytes, piece, results } = planWorkspace(simplify(program({ s: shown.reduce(add) })));
       expect(bytes).toBeGreaterThanOrEqual(5 * 4 * 20_000 * rows);
       for (const { tensor, at } of results)
-        expect(Math.floor(Number(at) / piece)).toBe(Math.floor((Number(at) + bytesOf(tensor) - 1) / piece));
+        expect(Math.floor(Number(at) / piece)).toBe(
+          Math.floor((Number(at) + byteSize(tensor.shape, tensor.dtype) - 1) / piece),
+        );
     }
   });
 
   it('leaves small results alone', () => {
     const small = input('small', [N, N - 1]);
-    expect(bytesOf(small)).toBeLessThan(SMALLEST_PLACED);
+    expect(byteSize(small.shape, small.dtype)).toBeLessThan(SMALLEST_PLACED);
     expect(planWorkspace(simplify(program({ s: sum(exp(tanh(small))) }))).results).toEqual([]);
   });
 });

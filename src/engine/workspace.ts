@@ -1,8 +1,8 @@
-import type { Program } from '../graph/index.ts';
+import { byteSize, type Program } from '../graph/index.ts';
 import type { Node, Tensor } from '../graph/tensor.ts';
 import { overwritten } from './in-place.ts';
 import { SMALLEST_PLACED, schedule } from './schedule.ts';
-import { bytesOf, isGiven, viewsOf } from './views.ts';
+import { isGiven, viewsOf } from './views.ts';
 
 /** A result that the caller has a place for. */
 export interface PlacedResult {
@@ -92,7 +92,7 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
   for (const [at, node] of order.entries()) {
     if (isGiven(node) || isView(node)) continue;
     for (const t of node.outputs) {
-      if (bytesOf(t) < SMALLEST_PLACED) continue;
+      if (byteSize(t.shape, t.dtype) < SMALLEST_PLACED) continue;
       const users = [at, ...(readers.get(t) ?? [])];
       const output = outputs.get(t);
       const operands = output !== undefined && inputs.has(output) ? [] : overwritten(node, rootOf);
@@ -100,7 +100,7 @@ function findBlocks(p: Program, order: readonly Node[]): Map<Tensor, Block> {
         .map((operand) => blocks.get(rootOf(operand)))
         .find((b) => b && b.output === undefined && b.last <= at);
       const block = over ?? {
-        bytes: bytesOf(t),
+        bytes: byteSize(t.shape, t.dtype),
         results: [],
         users: new Set(),
         first: at,
@@ -156,7 +156,7 @@ function findWaits(order: readonly Node[], blocks: ReadonlyMap<Tensor, Block>): 
     const before = node.outputs.flatMap((t) => {
       const block = blocks.get(t);
       if (!block) return [];
-      if (block.first < at) return [...block.users].filter((user) => user < at);
+      if (block.first < at) return [...block.users];
       return [...all]
         .filter((other) => other !== block && overlap(other, block))
         .flatMap((b) => [...b.users]);

@@ -29,6 +29,11 @@ export function sizeOf(shape: Shape): number {
   return n;
 }
 
+/** Bytes of an array of this type and shape. */
+export function byteSize(shape: Shape, dtype: DType = 'float32'): number {
+  return sizeOf(shape) * BYTES[dtype];
+}
+
 const ARRAYS = {
   float32: Float32Array,
   float64: Float64Array,

@@ -1,4 +1,4 @@
-import { type NDArray, zeros } from '../graph/index.ts';
+import { type DType, type NDArray, zeros } from '../graph/index.ts';
 import { random } from '../linalg/index.ts';
 import type { NoiseSpec } from '../models/context.ts';
 import { factorArrays, type Setup, type Stretch } from './execution.ts';
@@ -25,7 +25,7 @@ export function createFeeder({
     const feeds: Record<string, NDArray> = {};
     const places = noisePlaces(noise);
     for (const [i, spec] of noise.entries()) {
-      const array = held.get(places[i]) ?? zeros(spec.shape, spec.kind === 'normal' ? 'float32' : 'bool');
+      const array = held.get(places[i]) ?? zeros(spec.shape, noiseType(spec));
       held.set(places[i], array);
       drawNoise(spec, array, seed, draw);
       feeds[spec.name] = array;
@@ -36,6 +36,11 @@ export function createFeeder({
     }
     return feeds;
   };
+}
+
+/** Element type of the arrays that noise is drawn into. */
+export function noiseType({ kind }: NoiseSpec): DType {
+  return kind === 'normal' ? 'float32' : 'bool';
 }
 
 /** Which array each noise of a stretch is drawn into. */

@@ -1,5 +1,5 @@
-import { bytesOf, isGiven, planWorkspace, viewsOf } from '../engine/index.ts';
-import { type Program, simplify, type Tensor } from '../graph/index.ts';
+import { isGiven, planWorkspace, viewsOf } from '../engine/index.ts';
+import { byteSize, type Program, simplify, type Tensor } from '../graph/index.ts';
 
 /** What running a program takes, in bytes, besides its inputs and the outputs that the caller provides. */
 export interface ProgramMemory {
@@ -26,7 +26,7 @@ export function programMemory(p: Program, provided: ReadonlySet<string>): Progra
   let given = 0;
   for (const [name, t] of Object.entries(simplified.outputs)) {
     elsewhere.add(t);
-    if (!provided.has(name)) given += bytesOf(t);
+    if (!provided.has(name)) given += byteSize(t.shape, t.dtype);
   }
   let alive = 0;
   let most = 0;
@@ -34,15 +34,15 @@ export function programMemory(p: Program, provided: ReadonlySet<string>): Progra
   for (const [at, node] of order.entries()) {
     if (isView(node)) continue;
     if (isGiven(node)) {
-      if (node.op.name !== 'input') given += bytesOf(node.outputs[0]);
+      if (node.op.name !== 'input') given += byteSize(node.outputs[0].shape, node.outputs[0].dtype);
       continue;
     }
     for (const t of node.outputs.filter((t) => !elsewhere.has(t))) {
-      alive += bytesOf(t);
+      alive += byteSize(t.shape, t.dtype);
       ends[Math.max(at, last.get(t) ?? at)].push(t);
     }
     most = Math.max(most, alive);
-    for (const t of ends[at]) alive -= bytesOf(t);
+    for (const t of ends[at]) alive -= byteSize(t.shape, t.dtype);
   }
   return { workspace: bytes, own: given + most, nodes: order.length };
 }

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
-import { BYTES, type NDArray, type Program, simplify, sizeOf, toOnnx } from '../graph/index.ts';
+import { byteSize, type NDArray, type Program, simplify, toOnnx } from '../graph/index.ts';
 import type { BatchShape } from './batch-feeds.ts';
 import { gradientName, type Trace, type Traced } from './execution.ts';
-import { noisePlaces } from './feeder.ts';
+import { noisePlaces, noiseType } from './feeder.ts';
 import { type ProgramMemory, programMemory } from './program-memory.ts';
 import { gradientPlaces, traceStages } from './stages.ts';
 import { traceWhole } from './whole.ts';
@@ -41,7 +41,7 @@ export function blockwiseStep(traced: Traced, shape: BatchShape): StepMemory {
   const places = gradientPlaces(stages, (name) => arrays.get(name)!.shape);
   for (const [at, { trains }] of stages.entries())
     for (const [i, name] of trains.entries()) lent.set(places[at][i], arrays.get(name)!);
-  const hidden = stages.map(({ forward }) => (forward ? bytes(forward.outputs.y.shape) : 0));
+  const hidden = stages.map(({ forward }) => (forward ? byteSize(forward.outputs.y.shape) : 0));
   return {
     programs,
     // All that go forward are kept; two of those that come back take turns.
@@ -57,7 +57,7 @@ function noiseBytes(traces: readonly Trace[]): number {
   for (const { context } of traces) {
     const specs = [...context.noise.values()];
     for (const [i, place] of noisePlaces(specs).entries())
-      arrays.set(place, sizeOf(specs[i].shape) * (specs[i].kind === 'normal' ? BYTES.float32 : BYTES.bool));
+      arrays.set(place, byteSize(specs[i].shape, noiseType(specs[i])));
   }
   return [...arrays.values()].reduce((a, b) => a + b, 0);
 }
@@ -69,13 +69,9 @@ function structure(p: Program): string {
     .digest('hex');
 }
 
-function bytes(shape: readonly number[]): number {
-  return BYTES.float32 * sizeOf(shape);
-}
-
 /** Bytes of arrays, by their shapes. */
 export function totalBytes(arrays: Iterable<NDArray>): number {
   let sum = 0;
-  for (const { shape, dtype } of arrays) sum += sizeOf(shape) * BYTES[dtype];
+  for (const { shape, dtype } of arrays) sum += byteSize(shape, dtype);
   return sum;
 }
